@@ -119,8 +119,8 @@ TEST(Deadlines, BudgetsArePlanned) {
   EXPECT_GT(whole, 400u);
 }
 
-// Whatever is cancelled, however few pages there are and whatever a plan says: as long as a sample of
-// a time budget is left, every step brings one further.
+// Whatever is cancelled, however few pages there are and whatever a plan says: as long as a sample
+// of a time budget is left, every step brings one further.
 TEST(Deadlines, NoStepIsLost) {
   const uint32_t seed = uint32_t(m1test::testSeed());
   for (int round = 0; round < 100; ++round) {

@@ -190,8 +190,8 @@ struct Errors {
 
 /// A step of sequences of these lengths, every second of which goes on, on slots in any order, of
 /// random Data of problem `p`: outputs and states that `run(data, batch)` leaves agree with
-/// `exact(data, batch)`, in float64, as `single(data, batch)`, in float32, does, and nothing else is
-/// written. `slack`: Errors::slack of both.
+/// `exact(data, batch)`, in float64, as `single(data, batch)`, in float32, does, and nothing else
+/// is written. `slack`: Errors::slack of both.
 template <typename Data, typename Problem, typename Run, typename Exact, typename Single>
 void checkBatch(const Problem &p, const std::vector<int> &lengths, double slack, Random &random,
                 Run run, Exact exact, Single single) {

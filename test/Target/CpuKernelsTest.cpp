@@ -256,8 +256,8 @@ protected:
 };
 
 // A token's result does not depend on how many others are in the step: bit for bit. Where tile
-// registers take steps of eight tokens and more, among these. Rows of groups are longer than what is
-// unpacked at a time for several tiles of tokens, others are not.
+// registers take steps of eight tokens and more, among these. Rows of groups are longer than what
+// is unpacked at a time for several tiles of tokens, others are not.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
   for (const std::string name : {"bf16", "i8", "i4", "i8 in groups"}) {
     const bool isInt4 = name == "i4", isOfGroups = isInt4 || name == "i8 in groups";

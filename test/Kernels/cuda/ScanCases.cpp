@@ -1,5 +1,6 @@
 // Scans of prompts, over the sizes that break kernels: lengths 1, odd, longer than tiles, chunked
-// against whole, strided rows at odd offsets, N, widths and heads of every divisibility, large decay.
+// against whole, strided rows at odd offsets, N, widths and heads of every divisibility, large
+// decay.
 #include "ScanProblem.h"
 
 namespace m1k::test {

@@ -1,5 +1,5 @@
-// A scan of a prompt or an update of a state, of either kind, with all that goes into it: drawn, put
-// on the device, and evaluated by the formulas of the model's specification.
+// A scan of a prompt or an update of a state, of either kind, with all that goes into it: drawn,
+// put on the device, and evaluated by the formulas of the model's specification.
 #ifndef M1_TEST_KERNELS_CUDA_SCANPROBLEM_H
 #define M1_TEST_KERNELS_CUDA_SCANPROBLEM_H
 
@@ -52,8 +52,8 @@ struct ScanProblem {
   template <class Real>
   std::vector<Real> heads_of(const std::vector<double> &rows, int columns, int first,
                              const std::vector<double> &weight) const;
-  /// In the precision of Real: the results, the states and the convolution's windows after them, and
-  /// the sums of squares by group that a norm of the results is made of.
+  /// In the precision of Real: the results, the states and the convolution's windows after them,
+  /// and the sums of squares by group that a norm of the results is made of.
   template <class Real>
   void evaluate(std::vector<double> &y, std::vector<double> &end_state,
                 std::vector<double> &end_window, std::vector<double> *squares = nullptr) const;

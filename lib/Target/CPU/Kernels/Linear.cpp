@@ -22,8 +22,8 @@ constexpr int64_t kTileRows = 4; // weight rows of a register tile
 // bf16 weights at 96 % of plain read speed (87 % with f32 activations, 91 % with AVX2); 84, 71 and
 // 42 % with tiles of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
 constexpr int64_t kPrefetchBytes = 2048;
-// Bytes of a row of weights that are unpacked at a time, for all tokens of a group: those of a tile,
-// four rows, stay in the first cache beside the sums and what passes of x. Half as many are
+// Bytes of a row of weights that are unpacked at a time, for all tokens of a group: those of a
+// tile, four rows, stay in the first cache beside the sums and what passes of x. Half as many are
 // not faster.
 constexpr int64_t kChunkBytes = 4096;
 // Tokens of a group: x of a few thousand columns stays in L2 beside the block of weights, and
