@@ -29,8 +29,7 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
   buildFunction("prefill");
   buildFunction("decode");
   if (wrongTensors > shownTensors)
-    emitError(loc) << wrongTensors - shownTensors
-                   << " further tensors are missing or wrong";
+    emitError(loc) << wrongTensors - shownTensors << " further tensors are missing or wrong";
   if (const std::string &assumed = config.family->assumedSizes; wrongTensors && !assumed.empty())
     emitRemark(loc) << "config.json does not have these fields, whose defaults were taken: "
                     << assumed;
