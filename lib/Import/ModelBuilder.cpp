@@ -29,8 +29,7 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
   buildFunction("prefill");
   buildFunction("decode");
   if (wrongTensors > shownTensors)
-    emitError(loc) << wrongTensors - shownTensors
-                   << " further tensors are missing or of a wrong shape";
+    emitError(loc) << wrongTensors - shownTensors << " further tensors are missing or wrong";
   if (const std::string &assumed = config.family->assumedSizes; wrongTensors && !assumed.empty())
     emitRemark(loc) << "config.json does not have these fields, whose defaults were taken: "
                     << assumed;
@@ -104,6 +103,35 @@ void ModelBuilder::buildFunction(StringRef name) {
 Location ModelBuilder::named(StringRef name) { return NameLoc::get(builder.getStringAttr(name)); }
 
 bool ModelBuilder::holds(StringRef name) const { return !options.dummy && data.find(name); }
+
+std::string ModelBuilder::oneOf(ArrayRef<std::string> names) {
+  const std::string *found =
+      llvm::find_if(names, [&](const std::string &name) { return holds(name); });
+  if (found == names.end())
+    return names.front();
+  for (const std::string &name : ArrayRef<std::string>(found + 1, names.end()))
+    if (holds(name) && used.insert(name).second)
+      checkCopy(*data.find(name), *data.find(*found));
+  return *found;
+}
+
+/// Whether the file holds the same under both names.
+static bool areEqual(const SourceTensor &a, const SourceTensor &b) {
+  if (a.type != b.type || a.shape != b.shape || a.isTransformed != b.isTransformed ||
+      !a.code != !b.code)
+    return false;
+  if (!a.code)
+    return a.data == b.data;
+  return llvm::equal(a.code->getParts(), b.code->getParts(), areEqual);
+}
+
+void ModelBuilder::checkCopy(const SourceTensor &copy, const SourceTensor &tensor) {
+  if (areEqual(copy, tensor) || ++wrongTensors > shownTensors)
+    return;
+  emitError(UnknownLoc::get(builder.getContext()))
+      << "tensor '" << copy.name << "' differs from '" << tensor.name
+      << "', of which it is another layer's copy";
+}
 
 void ModelBuilder::checkSource(const Source &source) {
   used.insert(source.name);

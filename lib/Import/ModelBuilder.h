@@ -18,8 +18,7 @@ public:
                const CheckpointData &data);
 
   /// The whole module. After an error failed() holds and the module is not complete. The first few
-  /// tensors that are missing or of a wrong shape are reported one by one, the others by their
-  /// number.
+  /// tensors that are missing or wrong are reported one by one, the others by their number.
   mlir::OwningOpRef<mlir::ModuleOp> build();
 
   bool failed() const { return wrongTensors; }
@@ -47,6 +46,9 @@ public:
   mlir::Value state(llvm::StringRef symbol, mlir::Type type);
   /// Whether the checkpoint, if there is one, holds the tensor.
   bool holds(llvm::StringRef name) const;
+  /// The first of these names of one tensor that the checkpoint holds, else the first of all. What
+  /// it holds under later ones has to be the same.
+  std::string oneOf(llvm::ArrayRef<std::string> names);
 
   mlir::Location named(llvm::StringRef name);
   mlir::RankedTensorType rows(int64_t columns, mlir::Type elementType) const;
@@ -84,6 +86,7 @@ private:
   mlir::Type matrixElementType(const Sources &sources) const;
   mlir::Value constant(llvm::StringRef symbol, llvm::ArrayRef<float> values);
   void checkSource(const Source &source);
+  void checkCopy(const SourceTensor &copy, const SourceTensor &tensor);
   void declareModel();
   void buildFunction(llvm::StringRef name);
   mlir::Value rotaryTable(const RotaryConfig &rotary);

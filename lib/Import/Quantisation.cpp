@@ -1,6 +1,7 @@
 #include "Quantisation.h"
 
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Regex.h"
 
 using namespace mlir;
@@ -96,12 +97,24 @@ private:
           [&](StringRef name, const llvm::json::Value &) { checkTargets(groups.child(name)); });
   }
 
+  /// Whether there is a \d or another such class of Python's, which is the letter in POSIX's form.
+  static bool hasClass(StringRef pattern, std::string &problem) {
+    for (size_t at = pattern.find('\\'); at != StringRef::npos; at = pattern.find('\\', at + 2))
+      if (at + 1 < pattern.size() && llvm::isAlpha(pattern[at + 1])) {
+        problem = "no classes such as " + pattern.substr(at, 2).str();
+        return true;
+      }
+    return false;
+  }
+
   /// A pattern that matches nothing would give its modules to another group.
   static void checkTargets(const Fields &group) {
     for (const std::string &target : wordsOf(group, "targets")) {
       StringRef pattern = target;
+      if (!pattern.consume_front("re:"))
+        continue;
       std::string problem;
-      if (pattern.consume_front("re:") && !llvm::Regex(pattern).isValid(problem))
+      if (!llvm::Regex(pattern).isValid(problem) || hasClass(pattern, problem))
         group.error("targets") << "expected regular expressions in POSIX's form, got \"" << target
                                << "\": " << problem;
     }

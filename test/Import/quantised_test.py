@@ -537,6 +537,8 @@ class Quantised(unittest.TestCase):
         several["config_groups"] = {name: {**several["config_groups"]["group_0"], "targets": [target]} for name, target in (("a", "re:.*q_proj"), ("b", "re:.*k_proj"))}
         patterns = json.loads(json.dumps(several))
         patterns["config_groups"]["b"]["targets"] = ["re:(mlp"]
+        classes = json.loads(json.dumps(several))
+        classes["config_groups"]["b"]["targets"] = [r"re:.*layers\.\d+\.mlp"]
         group = r"config\.json: field 'quantization_config\.config_groups\.group_0\."
         for config, expected in (
             (groups(channel, "int-quantized", targets=3), group + "targets': expected a list of strings, got 3"),
@@ -549,6 +551,7 @@ class Quantised(unittest.TestCase):
             (groups({**channel, "actorder": "group"}, "int-quantized"), group + r"weights\.actorder': expected strategy group, got channel"),
             (groups({**channel, "group_size": None, "wobble": 1}, "int-quantized"), group + r"weights\.wobble': not understood, got 1"),
             (patterns, r"config_groups\.b\.targets': expected regular expressions in POSIX's form, got \"re:\("),
+            (classes, r"config_groups\.b\.targets': expected regular expressions in POSIX's form, got .*: no classes such as \\d"),
             (several, r"model\.safetensors: tensor '.*_proj\.weight': no group of 'quantization_config\.config_groups' targets module '.*_proj'"),
         ):
             with self.subTest(expected):
@@ -586,8 +589,8 @@ class Quantised(unittest.TestCase):
                 imported, said = self.importer.read(self.path("quantised"))
                 if right and "text_config" not in fields:
                     self.assertTrue(imported, said)
-                if not right:
-                    self.assertRegex(said, r"_config': expected one description of how weights are quantised, got two that differ")
+                differ = r"_config': expected one description of how weights are quantised, got two that differ"
+                (self.assertNotRegex if right else self.assertRegex)(said, differ)
 
     def test_output_activations(self):
         config = group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")

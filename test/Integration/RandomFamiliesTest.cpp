@@ -9,6 +9,7 @@
 
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <set>
 
 using namespace m1test;
 
@@ -60,5 +61,31 @@ TEST_P(RandomFamilies, CompiledAgreesWithMathematics) {
 
 INSTANTIATE_TEST_SUITE_P(All, RandomFamilies, testing::ValuesIn(familyNames()),
                          [](const auto &info) { return info.param; });
+
+/// A tensor of a shared block that the checkpoint holds with a second layer, too; empty: none.
+std::string findCopy(const FamilyCheckpoint &checkpoint) {
+  std::set<std::string> parts;
+  for (const auto &[name, tensor] : checkpoint.tensors)
+    if (size_t at = name.find(".shared_transformer.");
+        at != std::string::npos && !parts.insert(name.substr(at)).second)
+      return name;
+  return "";
+}
+
+// What layers share has the same values wherever a checkpoint holds it.
+TEST(SharedBlocks, CopiesThatDifferAreRefused) {
+  uint64_t seed = testSeed();
+  FamilyCheckpoint checkpoint = drawFamily("zamba2", seed);
+  while (findCopy(checkpoint).empty() || checkpoint.config["num_mem_blocks"] != 1)
+    checkpoint = drawFamily("zamba2", ++seed);
+  const std::string copy = findCopy(checkpoint);
+  TemporaryDirectory directory;
+  double &value = checkpoint.tensors.at(copy).values[0];
+  value = value == 0 ? 1 : -value;
+  checkpoint.write(directory.path);
+  const std::string said = compileModel(directory.path, directory / "model.m1a", {});
+  EXPECT_NE(said.find("' differs from '"), std::string::npos) << said;
+  EXPECT_NE(said.find("tensor '"), std::string::npos) << said;
+}
 
 } // namespace

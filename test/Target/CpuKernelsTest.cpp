@@ -256,13 +256,14 @@ protected:
 };
 
 // A token's result does not depend on how many others are in the step: bit for bit. Where tile
-// registers take steps of eight tokens and more, among these. Rows of groups are longer than what
-// is unpacked at a time for several tiles of tokens, others are not.
+// registers take steps of eight tokens and more, among these. Long rows and those of groups are
+// more than what is unpacked at a time for several tiles of tokens, others are not.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
-  for (const std::string name : {"bf16", "i8", "i4", "i8 in groups"}) {
+  for (const std::string name :
+       {"bf16", "bf16 in long rows", "i8", "i8 in long rows", "i4", "i8 in groups"}) {
     const bool isInt4 = name == "i4", isOfGroups = isInt4 || name == "i8 in groups";
     const std::string type = name.substr(0, name.find(' '));
-    const int64_t k = isOfGroups ? 2048 + 241 : 100;
+    const int64_t k = isOfGroups ? 2048 + 241 : name != type ? 2048 + 100 : 100;
     Buffer x = h->input("x", "bf16", {k}, k),
            w = isInt4 ? h->int4("weight", 37, k) : h->input("weight", type.c_str(), {37, k}),
            scale = isInt4       ? h->input("scale", "bf16", {37, 36})

@@ -57,15 +57,6 @@ public:
 
   std::string finalNorm() const override { return "model.final_layernorm.weight"; }
 
-  /// A checkpoint may hold the tensors of a block for each layer that uses it.
-  bool isForeignTensor(llvm::StringRef name) const override {
-    int64_t layer = 0;
-    return name.consume_front("model.layers.") && !name.consumeInteger(10, layer) &&
-           name.starts_with(("." + shared).str()) &&
-           llvm::is_contained(llvm::ArrayRef(hybrids).drop_front(std::min(blocks, useCount())),
-                              layer);
-  }
-
 private:
   int64_t useCount() const { return int64_t(hybrids.size()); }
 
@@ -142,15 +133,15 @@ private:
 
   /// What the block of the given use makes of the stream.
   Value buildShared(ModelBuilder &model, int64_t use, Value h) const {
-    // Weights of the block are called after the first layer that uses it.
+    // Weights of the block are called after the first layer that uses it. A checkpoint may hold
+    // them with any such layer, or with several.
     const int64_t block = use % blocks;
     Layer layer(model, hybrids[use]), first(model, hybrids[block]);
     auto tensor = [&](const std::string &part) {
+      llvm::SmallVector<std::string> names;
       for (int64_t other = block; other < useCount(); other += blocks)
-        if (std::string name = Layer(model, hybrids[other]).tensor(shared + part);
-            model.holds(name))
-          return name;
-      return first.tensor(shared + part);
+        names.push_back(Layer(model, hybrids[other]).tensor(shared + part));
+      return model.oneOf(names);
     };
     auto norm = [&](Value x, const std::string &module) -> Value {
       int64_t n = ModelBuilder::columnsOf(x);

@@ -233,6 +233,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   static const std::set<std::string> actions = {
       "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
       "choose", "let",      "suppose",  "assume", "substitute", "split"};
+  static const std::set<std::string> clauses = {"that",       "which", "who",  "satisfying",
+                                                "fulfilling", "for",   "with", "under"};
   // Whose "of" leads to the amount itself: "a total of 3 bolts".
   static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
                                                 "sum",   "amount", "distance", "salary", "balance"};
@@ -285,7 +287,11 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
         return std::nullopt;
     if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
       return std::nullopt;
-    if (among(behind, {"cases", "unknowns", "equations", "steps", "conditions", "variables"}))
+    // What is counted, up to what is said of it: "12 sequences that meet both conditions".
+    const auto clause = std::find_if(behind.begin(), behind.end(),
+                                     [](const std::string &word) { return clauses.count(word); });
+    if (among({behind.begin(), clause},
+              {"cases", "unknowns", "equations", "steps", "conditions", "variables"}))
       return std::nullopt;
     found = number;
     i += length;
