@@ -63,6 +63,11 @@ bool denies(const std::vector<std::string> &words) {
                        "suppose", "assume"});
 }
 
+// Whether a number beside these counts parts of what is being done, and is no answer: "3 cases".
+bool countsParts(const std::vector<std::string> &words) {
+  return among(words, {"cases", "unknowns", "equations", "steps", "conditions", "variables"});
+}
+
 // Behind the last end of a sentence.
 std::string_view lastSentence(std::string_view prose) {
   for (size_t i = prose.size(); i-- > 1;)
@@ -155,7 +160,8 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
     return std::nullopt;
   std::string value = bare(sentence.substr(begin));
   const size_t digit = value.find_first_not_of("-+$(\\");
-  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' || !isBalanced(value))
+  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
+      !isBalanced(value) || countsParts(wordsOf(value)))
     return std::nullopt;
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
@@ -285,7 +291,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
         return std::nullopt;
     if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
       return std::nullopt;
-    if (among(behind, {"cases", "unknowns", "equations", "steps", "conditions", "variables"}))
+    if (countsParts(behind))
       return std::nullopt;
     found = number;
     i += length;
