@@ -487,5 +487,5 @@ TEST(ServeKeys, AdmitsKeysAlone) {
   std::ofstream(path) << "# none\n";
   EXPECT_EQ(message(), flag + ": no key in it");
   std::remove(path.c_str());
-  EXPECT_EQ(message(), flag + ": No such file or directory");
+  EXPECT_EQ(message(), "--api-key-file: " + path + ": cannot read: No such file or directory");
 }

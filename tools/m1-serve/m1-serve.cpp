@@ -10,6 +10,7 @@
 #include "trust.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <mutex>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -153,7 +154,8 @@ Status run(Arguments &arguments) {
 
   const int finished = ::eventfd(0, EFD_CLOEXEC), failed = ::eventfd(0, EFD_CLOEXEC);
   Service service(options, *models[0], *text);
-  std::string reason; // why a device has failed
+  std::mutex failing; // of devices: several may at once
+  std::string reason; // why the first one has failed
   std::unique_ptr<EnginePool> pool;
   Delivery delivery(
       {},
@@ -168,7 +170,11 @@ Status run(Arguments &arguments) {
       [&](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
       [&](const Status &status) {
         service.lose(status);
-        reason = status.message();
+        {
+          std::lock_guard<std::mutex> lock(failing);
+          if (reason.empty())
+            reason = status.message();
+        }
         signalTo(failed);
       },
       &pool));

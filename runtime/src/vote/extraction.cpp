@@ -386,13 +386,16 @@ std::optional<std::string> bareBox(const std::string &text) {
 
 // Whether a text that follows a box takes it back: "Wait, that's not right".
 bool takesBack(const std::string &lower) {
+  // "A common mistake is that the answer is 12" takes nothing back, nor does a waiter.
   for (const std::string_view words :
-       {"wait", "not right", "not correct", "incorrect", "mistake", "that's wrong", "is wrong",
+       {"not right", "not correct", "is incorrect", "was incorrect", "'s incorrect",
+        "made a mistake", "my mistake", "a mistake in", "the mistake", "that's wrong", "is wrong",
         "was wrong", "let me re", "let me check again", "correction:", "actually,",
         "on second thought"})
     if (lower.find(words) != std::string::npos)
       return true;
-  return false;
+  const std::vector<std::string> all = wordsOf(lower);
+  return std::find(all.begin(), all.end(), "wait") != all.end();
 }
 
 // Of a text without thoughts and tags: its box, or what it announces.

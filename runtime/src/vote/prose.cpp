@@ -63,6 +63,17 @@ bool denies(const std::vector<std::string> &words) {
                        "suppose", "assume"});
 }
 
+// Whether a number before these counts parts of what is being done, and is no answer: "3 cases",
+// but not "12 numbers that meet both conditions".
+bool countsParts(const std::vector<std::string> &words) {
+  static const std::set<std::string> clauses = {"that",       "which", "who",  "satisfying",
+                                                "fulfilling", "for",   "with", "under"};
+  const auto clause = std::find_if(
+      words.begin(), words.end(), [](const std::string &word) { return clauses.count(word) != 0; });
+  return among({words.begin(), clause},
+               {"cases", "unknowns", "equations", "steps", "conditions", "variables"});
+}
+
 // Behind the last end of a sentence.
 std::string_view lastSentence(std::string_view prose) {
   for (size_t i = prose.size(); i-- > 1;)
@@ -151,11 +162,14 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
   std::string_view before = sentence.substr(0, begin); // "is not 10 which is 12" denies 10
   if (const size_t clause = before.rfind(" which is "); clause != std::string_view::npos)
     before.remove_prefix(clause);
-  if (denies(wordsOf(before)))
+  const std::vector<std::string> leading = wordsOf(before);
+  if (denies(leading))
     return std::nullopt;
+  const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
   const size_t digit = value.find_first_not_of("-+$(\\");
-  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' || !isBalanced(value))
+  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
+      !isBalanced(value) || (exist && countsParts(wordsOf(value))))
     return std::nullopt;
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
@@ -233,8 +247,6 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   static const std::set<std::string> actions = {
       "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
       "choose", "let",      "suppose",  "assume", "substitute", "split"};
-  static const std::set<std::string> clauses = {"that",       "which", "who",  "satisfying",
-                                                "fulfilling", "for",   "with", "under"};
   // Whose "of" leads to the amount itself: "a total of 3 bolts".
   static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
                                                 "sum",   "amount", "distance", "salary", "balance"};
@@ -287,11 +299,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
         return std::nullopt;
     if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
       return std::nullopt;
-    // What is counted, up to what is said of it: "12 sequences that meet both conditions".
-    const auto clause = std::find_if(behind.begin(), behind.end(),
-                                     [](const std::string &word) { return clauses.count(word); });
-    if (among({behind.begin(), clause},
-              {"cases", "unknowns", "equations", "steps", "conditions", "variables"}))
+    if (countsParts(behind))
       return std::nullopt;
     found = number;
     i += length;

@@ -80,6 +80,16 @@ ValuePtr rational(const Rational &value) {
   return v;
 }
 
+// A value with the variable that it is of.
+static ValuePtr valueOf(const std::string &variable, const ValuePtr &value) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = variable;
+  v->close = "∈";
+  v->items = {value};
+  return v;
+}
+
 ValuePtr conditions(const std::vector<ValuePtr> &items) {
   std::set<std::string> names;
   for (const ValuePtr &item : items)
@@ -87,17 +97,33 @@ ValuePtr conditions(const std::vector<ValuePtr> &items) {
   auto v = std::make_shared<Value>();
   v->kind = Kind::joined;
   v->text = "∩";
-  for (const ValuePtr &item : items) {
-    if (names.size() == 1) {
-      v->items.push_back(item);
-      continue;
-    }
-    auto named = std::make_shared<Value>();
-    named->kind = Kind::tuple;
-    named->open = item->of;
-    named->close = "∈";
-    named->items = {item};
-    v->items.push_back(named);
+  for (const ValuePtr &item : items)
+    v->items.push_back(names.size() == 1 ? item : valueOf(item->of, item));
+  return v;
+}
+
+ValuePtr alternatives(const ValuePtr &all) {
+  auto isNumber = [](const Value &item) { // x = 2
+    return item.kind == Kind::equation && item.named && item.items[0]->kind == Kind::expression &&
+           item.items[1]->kind == Kind::expression && isVariable(*item.items[0]->expression) &&
+           !hasVariables(*item.items[1]->expression);
+  };
+  auto nameOf = [&](const Value &item) {
+    const std::string &name = isNumber(item) ? item.items[0]->expression->text : item.of;
+    return isNumber(item) ? name.substr(0, name.find('_')) : name; // x_1 = 2 or x_2 = 3
+  };
+  std::set<std::string> names;
+  for (const ValuePtr &item : all->items)
+    names.insert(nameOf(*item));
+  names.erase("");
+  if (names.size() < 2)
+    return all;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::list;
+  for (const ValuePtr &item : all->items) {
+    const std::string name = nameOf(*item);
+    v->items.push_back(name.empty() ? item
+                                    : valueOf(name, isNumber(*item) ? item->items[1] : item));
   }
   return v;
 }
@@ -127,8 +153,8 @@ static bool isUnequal(const Value &v) {
          v.items[0]->items[1] == v.items[1]->items[0];
 }
 
-// Whether one of two conditions holds for any number: x ≥ -3, x ≤ 3. None would be needed if they
-// were alternatives.
+// Whether one of two conditions holds for any number: x ≥ -3, x ≤ 3, and x ≥ 3, x ≤ 3. None would
+// be needed if they were alternatives.
 static bool coverAll(const Value &a, const Value &b) {
   if (a.kind != Kind::tuple || b.kind != Kind::tuple || a.items.size() != 2 || b.items.size() != 2)
     return false;
@@ -137,7 +163,7 @@ static bool coverAll(const Value &a, const Value &b) {
       isInfinite(*to.items[1]))
     return false;
   auto low = realValue(*from.items[0]), high = realValue(*to.items[1]);
-  return low && high && *low < *high;
+  return low && high && (*low < *high || (*low == *high && from.open == "[" && to.close == "]"));
 }
 
 ValuePtr listedConditions(const Value &given) {

@@ -19,6 +19,9 @@ ValuePtr namedValues(const Value &list);
 // Conditions that must hold together: those of one variable as they are, without its being real;
 // of several, each with its variable.
 ValuePtr conditions(const std::vector<ValuePtr> &items);
+// Alternatives: of one variable as they are, of several each with its variable, as x = 2 or y = 3
+// is not x = 3 or y = 2.
+ValuePtr alternatives(const ValuePtr &all);
 // A list of conditions: x > 1, y < 2 hold together, as x ≠ 1, x ≠ 2 do, and x ≥ -3, x ≤ 3; x ∈ ℝ
 // adds nothing to x ≠ 1. Null for others.
 ValuePtr listedConditions(const Value &list);

@@ -229,7 +229,7 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   if (!at.empty()) {
     auto v = std::make_shared<Value>();
     v->kind = Kind::list;
-    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+    return readItems(begin, end, at, depth, *v) ? alternatives(v) : nullptr;
   }
   at = findTop(begin, end, {",", ";"});
   if (!at.empty()) {
@@ -266,8 +266,10 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     relations = !findTop(from, to, order).empty();
     from = to + 1;
   }
-  if (relations)
-    return joined("∪");
+  if (relations) {
+    ValuePtr all = joined("∪");
+    return all ? alternatives(all) : nullptr;
+  }
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
