@@ -20,7 +20,8 @@ if(M1_FUZZ)
   target_link_options(m1_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
-# CUDA is optional: without a toolkit everything else builds. M1_HAVE_CUDA says what was decided.
+# CUDA is optional: without a toolkit everything but the CUDA kernels' own tests builds; m1-compile
+# looks for one when it compiles for a GPU. M1_HAVE_CUDA says what was decided.
 set(M1_HAVE_CUDA OFF)
 if(NOT M1_CUDA STREQUAL "OFF")
   find_package(CUDAToolkit 13.0 QUIET)
@@ -31,7 +32,7 @@ if(NOT M1_CUDA STREQUAL "OFF")
   endif()
 endif()
 if(M1_HAVE_CUDA)
-  message(STATUS "CUDA: toolkit ${CUDAToolkit_VERSION}; the cuda target is built")
+  message(STATUS "CUDA: toolkit ${CUDAToolkit_VERSION}; the kernels' tests are built")
 else()
-  message(STATUS "CUDA: no toolkit; the cuda target is not built")
+  message(STATUS "CUDA: no toolkit; the kernels' tests are not built")
 endif()
