@@ -85,8 +85,9 @@ class Interface(unittest.TestCase):
         body = self.server.chat(QUESTION, temperature=0.8, max_tokens=60, n=4, seed=5)
         self.assertEqual([choice["index"] for choice in body["choices"]], [0, 1, 2, 3])
         self.assertEqual([content(body, i) for i in range(4)], [sample["text"] for sample in expected["samples"]])
-        a, b = (content(self.server.chat(QUESTION, temperature=2, max_tokens=60)) for _ in range(2))
-        self.assertNotEqual(a, b, "without a seed each request has its own")
+        # Eight samples each: a single one is another's now and then, whatever the seeds.
+        a, b = (self.server.chat(QUESTION, temperature=2, max_tokens=60, n=8) for _ in range(2))
+        self.assertNotEqual([content(a, i) for i in range(8)], [content(b, i) for i in range(8)], "without a seed each request has its own")
 
     def test_stream_is_the_answer(self):
         fields = {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0.8, "seed": 3, "n": 3, "max_tokens": 50}

@@ -208,8 +208,11 @@ void RecordFile::append(SampleRecord r) {
   text("text", r.text);
   if (detail.tokens) {
     field("token_ids") += '[';
-    for (const SampledToken &token : r.said)
-      ((&token == r.said.data() ? line : line += ',')) += std::to_string(token.token);
+    for (size_t i = 0; i < r.said.size(); ++i) {
+      if (i > 0)
+        line += ',';
+      line += std::to_string(r.said[i].token);
+    }
     line += ']';
   }
   if (detail.logprobs)
@@ -227,8 +230,11 @@ Status RecordFile::flush() {
     ssize_t n = ::write(file, unwritten.data() + done, unwritten.size() - done);
     if (n < 0 && errno == EINTR)
       continue;
-    if (n < 0)
-      return failed(path, "cannot write");
+    if (n < 0) {
+      const Status problem = failed(path, "cannot write");
+      unwritten.erase(0, done);
+      return problem;
+    }
     done += size_t(n);
   }
   unwritten.clear();

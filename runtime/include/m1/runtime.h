@@ -211,7 +211,8 @@ typedef uint64_t m1_sequence;
  * copy. */
 M1_API m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence);
 /* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly
- * filled page is copied. */
+ * filled page is copied. All of that before the next step, or with a later call on the session that
+ * needs it; what the device reports of it is that call's error. */
 M1_API m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence,
                                    m1_sequence *out_sequence);
 /* Back to no tokens. */

@@ -46,15 +46,15 @@ Engine::~Engine() {
       std::vector<SampledToken> tokens(flight.rows.size());
       (void)backend.takeChosen(tokens.data());
     }
+    for (auto &request : requests) {
+      dropProbes(*request);
+      for (auto &track : request->active)
+        release(*track);
+      if (request->parent)
+        release(*request->parent);
+    }
   } catch (const std::bad_alloc &) {
     // The backend then serves no other.
-  }
-  for (auto &request : requests) {
-    dropProbes(*request);
-    for (auto &track : request->active)
-      release(*track);
-    if (request->parent)
-      release(*request->parent);
   }
 }
 

@@ -74,6 +74,14 @@ bool countsParts(const std::vector<std::string> &words) {
                {"cases", "unknowns", "equations", "steps", "conditions", "variables"});
 }
 
+// Whether a sentence that begins with this word is a conclusion.
+bool isConclusion(const std::string &word) {
+  static const std::set<std::string> conclusions = {
+      "so",           "thus",    "hence",      "therefore",  "finally",
+      "consequently", "overall", "altogether", "ultimately", "accordingly"};
+  return conclusions.count(word) != 0;
+}
+
 // Behind the last end of a sentence.
 std::string_view lastSentence(std::string_view prose) {
   for (size_t i = prose.size(); i-- > 1;)
@@ -236,9 +244,6 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
 // before or behind it makes another of it, "a multiple of 3", "case 2", "5 dozen", "at least 5", or
 // where the sentence tells what is done: "so we multiply by 3".
 std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
-  static const std::set<std::string> conclusions = {
-      "so",           "thus",    "hence",      "therefore",  "finally",
-      "consequently", "overall", "altogether", "ultimately", "accordingly"};
   static const std::set<std::string> references = {
       "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
       "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
@@ -263,7 +268,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   const std::vector<std::string> words = wordsOf(plain);
   const bool sums = words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
                     (words[1] == "conclusion" || words[1] == "total" || words[2] == "result");
-  if (words.size() < 3 || !(concludes || sums || conclusions.count(words[0])) || denies(words) ||
+  if (words.size() < 3 || !(concludes || sums || isConclusion(words[0])) || denies(words) ||
       among(words, actions) || plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
     return std::nullopt;
   std::optional<std::string> found;
@@ -452,12 +457,11 @@ std::optional<std::string> boldWords(std::string_view sentence) {
 
 // The letter of "Hence, option B is correct" and "so (D) is the correct answer".
 std::optional<std::string> chosenLetter(std::string_view sentence) {
-  static const std::set<std::string> conclusions = {"so", "thus", "hence", "therefore"},
-                                     nouns = {"the", "option", "choice", "answer"},
+  static const std::set<std::string> nouns = {"the", "option", "choice", "answer"},
                                      closing = {"the",    "correct", "right",
                                                 "answer", "option",  "choice"};
   const std::vector<std::string> words = wordsOf(sentence);
-  size_t i = !words.empty() && conclusions.count(words[0]);
+  size_t i = !words.empty() && isConclusion(words[0]);
   if (i == 0)
     return std::nullopt;
   while (i < words.size() && nouns.count(words[i]))
