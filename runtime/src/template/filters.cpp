@@ -522,6 +522,8 @@ Value sumFilter(const Value &v, const Arguments &a) {
 
 Value indentFilter(const Value &v, const Arguments &a) {
   Bound b("indent", a, {"width", "first", "blank"});
+  if (!requireDefined(v).is(Kind::string))
+    throw TemplateError(std::string("indent: expected a string, got ") + v.typeName());
   String by = b.has(0) && b[0].is(Kind::string)
                   ? b[0].text()
                   : String(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');

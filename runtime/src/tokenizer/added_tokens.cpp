@@ -87,14 +87,21 @@ bool AddedTokens::findNext(std::string_view text, Match &match, const Barriers &
         continue;
       }
     }
-    if (token.flags & addedLstrip)
+    if (token.flags & addedLstrip) {
       for (size_t left = begin;
            left > from && classes(decodeUtf8Before(text.data(), left)) == CharClass::space;)
         begin = left;
+      begin = std::max(begin, from);
+    }
     if (token.flags & addedRstrip)
       for (size_t right = end;
            right < text.size() && classes(decodeUtf8(text.data(), right)) == CharClass::space;)
         end = right;
+    // The match before may have taken all of it as white space.
+    if (begin >= end) {
+      at = contentEnd;
+      continue;
+    }
     match = {begin, end, contentEnd, token.id};
     return true;
   }

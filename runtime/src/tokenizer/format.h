@@ -103,6 +103,9 @@ enum class StageKind : uint32_t {
   splitLiteral, // pattern is a string
   prefixSpace,  // puts a space before each piece that does not begin with one
   metaspace,    // spaces become the pattern's character; `reserved` holds MetaspaceFlag
+  // The same of pieces in the spelling of bytes (spellingOfByte), as behind ByteLevel.
+  splitSpelledRegex,
+  splitSpelledLiteral,
 };
 
 enum MetaspaceFlag : uint32_t {

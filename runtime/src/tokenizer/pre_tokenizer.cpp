@@ -241,16 +241,20 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
 
 // ---- Stages ----
 
-bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavior behavior,
+static bool isSpelled(StageKind kind) {
+  return kind == StageKind::splitSpelledRegex || kind == StageKind::splitSpelledLiteral;
+}
+
+bool PreTokenizer::addSplit(std::string_view pattern, StageKind kind, SplitBehavior behavior,
                             bool invert, bool allowMatchers, std::string &error) {
   Stage stage;
-  stage.kind = isRegex ? StageKind::splitRegex : StageKind::splitLiteral;
+  stage.kind = kind;
   stage.behavior = behavior;
   stage.invert = invert;
-  if (isRegex) {
+  if (kind == StageKind::splitRegex || kind == StageKind::splitSpelledRegex) {
     // The known patterns match everywhere, so inverting or joining pieces would make other pieces
     // of them.
-    if (allowMatchers && !invert && behavior == SplitBehavior::isolated)
+    if (allowMatchers && !invert && behavior == SplitBehavior::isolated && !isSpelled(kind))
       stage.known = knownPattern(pattern);
     if (stage.known == KnownPattern::none && !(stage.regex = Regex::compile(pattern, error)))
       return false;
@@ -337,6 +341,32 @@ void applyBehavior(SplitBehavior behavior, std::vector<Part> &parts) {
 
 } // namespace
 
+bool PreTokenizer::findMatches(const Stage &stage, std::string_view piece,
+                               std::vector<Regex::Span> &matches, std::string &error) {
+  std::string spelled;
+  std::vector<size_t> byteAt; // by place in the spelling; between characters alone
+  if (isSpelled(stage.kind)) {
+    for (size_t i = 0; i < piece.size(); ++i) {
+      byteAt.resize(spelled.size() + 1, i);
+      appendUtf8(spellingOfByte(static_cast<unsigned char>(piece[i])), spelled);
+    }
+    byteAt.resize(spelled.size() + 1, piece.size());
+    piece = spelled;
+  }
+  if (stage.regex) {
+    if (!stage.regex->findAll(piece, matches, error))
+      return false;
+  } else {
+    for (size_t at = 0; (at = piece.find(stage.literal, at)) != std::string_view::npos;
+         at += stage.literal.size())
+      matches.push_back({at, at + stage.literal.size()});
+  }
+  if (isSpelled(stage.kind))
+    for (Regex::Span &match : matches)
+      match = {byteAt[match.begin], byteAt[match.end]};
+  return true;
+}
+
 void PreTokenizer::splitMetaspace(const Stage &stage, std::string_view piece, bool isFirst,
                                   Pieces &pieces, std::vector<std::string_view> &out) const {
   const std::string &mark = stage.literal;
@@ -398,14 +428,8 @@ bool PreTokenizer::split(std::string_view text, bool atStart, Pieces &pieces,
         continue;
       }
       matches.clear();
-      if (stage.regex) {
-        if (!stage.regex->findAll(piece, matches, error))
-          return false;
-      } else {
-        for (size_t at = 0; (at = piece.find(stage.literal, at)) != std::string_view::npos;
-             at += stage.literal.size())
-          matches.push_back({at, at + stage.literal.size()});
-      }
+      if (!findMatches(stage, piece, matches, error))
+        return false;
       parts.clear();
       size_t done = 0;
       for (const Regex::Span &m : matches) {

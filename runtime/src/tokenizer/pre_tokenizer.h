@@ -50,9 +50,11 @@ bool translateRegex(std::string_view pattern, std::string &translated, std::stri
 
 class PreTokenizer {
 public:
-  // `allowMatchers` false: every pattern runs in PCRE2 (tests and benchmarks).
-  bool addSplit(std::string_view pattern, bool isRegex, tokenizer_format::SplitBehavior behavior,
-                bool invert, bool allowMatchers, std::string &error);
+  // `kind`: of the splits. `allowMatchers` false: every pattern runs in PCRE2 (tests and
+  // benchmarks).
+  bool addSplit(std::string_view pattern, tokenizer_format::StageKind kind,
+                tokenizer_format::SplitBehavior behavior, bool invert, bool allowMatchers,
+                std::string &error);
   void addPrefixSpace();
   // `flags`: MetaspaceFlag.
   void addMetaspace(std::string_view replacement, uint32_t flags);
@@ -75,9 +77,12 @@ private:
     bool invert = false;
     KnownPattern known = KnownPattern::none;
     std::unique_ptr<Regex> regex;
-    std::string literal; // splitLiteral, metaspace
+    std::string literal; // without a regular expression
     uint32_t flags = 0;  // metaspace
   };
+  // Where the stage's pattern matches `piece`.
+  static bool findMatches(const Stage &stage, std::string_view piece,
+                          std::vector<Regex::Span> &matches, std::string &error);
   void splitMetaspace(const Stage &stage, std::string_view piece, bool isFirst, Pieces &pieces,
                       std::vector<std::string_view> &out) const;
   std::vector<Stage> stages;

@@ -46,16 +46,12 @@ inline std::string typeOf(const Json &object, const std::string &where) {
   return field(object, "type", where).get<std::string>();
 }
 
-// GPT-2's byte alphabet: each byte has a printable character; those that are not printable take the
-// ones from U+0100 on.
+// Bytes by the characters that spell them.
 class ByteAlphabet {
 public:
   ByteAlphabet() {
-    uint32_t next = 0x100;
-    for (uint32_t b = 0; b < 256; ++b) {
-      bool printable = (b >= 0x21 && b <= 0x7E) || (b >= 0xA1 && b <= 0xAC) || (b >= 0xAE);
-      byteOf[printable ? b : next++] = static_cast<int>(b);
-    }
+    for (int b = 0; b < 256; ++b)
+      byteOf[spellingOfByte(static_cast<unsigned char>(b))] = b;
   }
   // The bytes that a token's string stands for; false when a character is not of the alphabet.
   bool toBytes(const std::string &token, std::string &bytes) const {
@@ -105,7 +101,7 @@ private:
   void readLlamaSpecials(const Json &config);
   void addNormalizer(tokenizer_format::NormalizerKind kind, const std::string &pattern = {},
                      const std::string &content = {});
-  void addPreTokenizer(const Json &step);
+  void addPreTokenizer(const Json &step, bool ofSpelling);
   static bool hasByteLevel(const Json &pre);
   uint32_t addString(const std::string &text);
   void

@@ -122,7 +122,8 @@ void TokenizerPreparation::addStage(StageKind kind, SplitBehavior behavior, bool
   stages.push_back({kind, behavior, invert, at, static_cast<uint32_t>(pattern.size()), flags});
 }
 
-void TokenizerPreparation::addPreTokenizer(const Json &step) {
+// `ofSpelling`: behind ByteLevel, whose pieces are spelled in the byte alphabet.
+void TokenizerPreparation::addPreTokenizer(const Json &step, bool ofSpelling) {
   static const std::map<std::string, SplitBehavior> behaviors = {
       {"Removed", SplitBehavior::removed},
       {"Isolated", SplitBehavior::isolated},
@@ -136,15 +137,17 @@ void TokenizerPreparation::addPreTokenizer(const Json &step) {
     return it->second;
   };
   std::string type = typeOf(step, "pre_tokenizer");
+  const StageKind regex = ofSpelling ? StageKind::splitSpelledRegex : StageKind::splitRegex,
+                  literal = ofSpelling ? StageKind::splitSpelledLiteral : StageKind::splitLiteral;
   auto split = [&](const char *pattern, SplitBehavior behavior, bool invert = false) {
-    addStage(StageKind::splitRegex, behavior, invert, pattern);
+    addStage(regex, behavior, invert, pattern);
   };
   if (type == "Split") {
     bool isRegex = false;
     std::string pattern = patternOf(step, "pre_tokenizer: Split", isRegex).get<std::string>();
     std::string name = field(step, "behavior", "pre_tokenizer").get<std::string>();
-    addStage(isRegex ? StageKind::splitRegex : StageKind::splitLiteral, behaviorOf(type, name),
-             flag(step, "invert", false), pattern);
+    addStage(isRegex ? regex : literal, behaviorOf(type, name), flag(step, "invert", false),
+             pattern);
   } else if (type == "Digits") {
     split("\\p{N}", flag(step, "individual_digits", false) ? SplitBehavior::isolated
                                                            : SplitBehavior::contiguous);
@@ -159,8 +162,10 @@ void TokenizerPreparation::addPreTokenizer(const Json &step) {
   } else if (type == "WhitespaceSplit") {
     split("\\s", SplitBehavior::removed);
   } else if (type == "CharDelimiterSplit") {
-    addStage(StageKind::splitLiteral, SplitBehavior::removed, false,
+    addStage(literal, SplitBehavior::removed, false,
              field(step, "delimiter", "pre_tokenizer").get<std::string>());
+  } else if (ofSpelling && (type == "Metaspace" || type == "ByteLevel")) {
+    unsupported("pre_tokenizer: '" + type + "' after ByteLevel");
   } else if (type == "Metaspace") {
     std::string replacement = step.value("replacement", "▁"), scheme = prependScheme(step);
     onlyCharacter(replacement, "pre_tokenizer: Metaspace replacement");
@@ -181,21 +186,19 @@ void TokenizerPreparation::addPreTokenizer(const Json &step) {
 void TokenizerPreparation::readPreTokenizer(const Json &pre) {
   if (pre.is_null())
     return;
-  // ByteLevel must be the last step: everything before it works on text, byte-pair encoding of
-  // bytes behind it.
+  // Steps before ByteLevel see text, those behind it the spelling of its bytes.
   std::vector<const Json *> steps;
   flatten(pre, "pre_tokenizer", "pretokenizers", steps);
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (typeOf(*steps[i], "pre_tokenizer") != "ByteLevel") {
-      addPreTokenizer(*steps[i]);
+  bool ofSpelling = false;
+  for (const Json *step : steps) {
+    if (ofSpelling || typeOf(*step, "pre_tokenizer") != "ByteLevel") {
+      addPreTokenizer(*step, ofSpelling);
       continue;
     }
-    if (i + 1 != steps.size())
-      unsupported("pre_tokenizer: '" + typeOf(*steps[i + 1], "pre_tokenizer") +
-                  "' after ByteLevel");
-    if (flag(*steps[i], "add_prefix_space", true))
+    ofSpelling = true;
+    if (flag(*step, "add_prefix_space", true))
       addStage(StageKind::prefixSpace);
-    if (flag(*steps[i], "use_regex", true))
+    if (flag(*step, "use_regex", true))
       addStage(StageKind::splitRegex, SplitBehavior::isolated, false, kGpt2Pattern);
   }
 }
@@ -326,12 +329,13 @@ void TokenizerPreparation::readDecoder(const Json &decoder) {
 }
 
 // LlamaTokenizer's class in transformers replaces the template by what add_bos_token and
-// add_eos_token say.
+// add_eos_token say; where neither is there, the template counts.
 void TokenizerPreparation::readLlamaSpecials(const Json &config) {
   std::string name = config.value("tokenizer_class", Json("")).is_string()
                          ? config.value("tokenizer_class", "")
                          : "";
-  if (name != "LlamaTokenizer" && name != "LlamaTokenizerFast")
+  if ((name != "LlamaTokenizer" && name != "LlamaTokenizerFast") ||
+      (!config.contains("add_bos_token") && !config.contains("add_eos_token")))
     return;
   auto ids = [&](const char *key, const char *switchKey, bool absent) {
     std::vector<int32_t> result;

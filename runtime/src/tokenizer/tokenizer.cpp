@@ -268,7 +268,7 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
   const Stage *stages = section<Stage>(Section::stages, n);
   for (size_t i = 0; i < n; ++i) {
     const Stage &s = stages[i];
-    if (s.kind > StageKind::metaspace || s.behavior > SplitBehavior::contiguous ||
+    if (s.kind > StageKind::splitSpelledLiteral || s.behavior > SplitBehavior::contiguous ||
         !isText(s.patternOffset, s.patternSize) ||
         (s.kind == StageKind::metaspace && s.patternSize == 0)) {
       error = "pre-tokeniser stage " + std::to_string(i) + " is inconsistent";
@@ -278,9 +278,8 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
       preTokenizer.addPrefixSpace();
     else if (s.kind == StageKind::metaspace)
       preTokenizer.addMetaspace({strings + s.patternOffset, s.patternSize}, s.reserved);
-    else if (!preTokenizer.addSplit({strings + s.patternOffset, s.patternSize},
-                                    s.kind == StageKind::splitRegex, s.behavior, s.invert != 0,
-                                    !options.alwaysRegex, error))
+    else if (!preTokenizer.addSplit({strings + s.patternOffset, s.patternSize}, s.kind, s.behavior,
+                                    s.invert != 0, !options.alwaysRegex, error))
       return false;
   }
   return true;

@@ -71,6 +71,15 @@ inline size_t encodeUtf8(uint32_t c, char *bytes) {
 
 void appendUtf8(uint32_t codePoint, std::string &out);
 
+// The character that spells a byte in GPT-2's alphabet: itself where it is printable in Latin-1,
+// else, in order, one of those from U+0100 on.
+constexpr uint32_t spellingOfByte(unsigned char byte) {
+  return byte <= 0x20                   ? 0x100u + byte
+         : byte >= 0x7F && byte <= 0xA0 ? 0x121u + byte - 0x7F
+         : byte == 0xAD                 ? 0x143u
+                                        : byte;
+}
+
 // Length of the well-formed character at the start of `bytes`: 1..4; 0 if the bytes are the
 // beginning of one that is cut off; -n if the first n bytes are ill-formed (the maximal subpart
 // that decoders replace by one U+FFFD).

@@ -10,6 +10,7 @@
 
 using namespace m1rt;
 using tokenizer_format::SplitBehavior;
+using tokenizer_format::StageKind;
 
 namespace {
 
@@ -20,10 +21,10 @@ const char kQwen2[] =
 
 std::vector<std::string> cut(const std::string &pattern, const std::string &text,
                              bool allowMatchers, SplitBehavior behavior = SplitBehavior::isolated,
-                             bool invert = false, bool isRegex = true) {
+                             bool invert = false, StageKind kind = StageKind::splitRegex) {
   PreTokenizer pre;
   std::string error;
-  EXPECT_TRUE(pre.addSplit(pattern, isRegex, behavior, invert, allowMatchers, error)) << error;
+  EXPECT_TRUE(pre.addSplit(pattern, kind, behavior, invert, allowMatchers, error)) << error;
   PreTokenizer::Pieces pieces;
   EXPECT_TRUE(pre.split(text, true, pieces, error)) << error;
   return {pieces.views.begin(), pieces.views.end()};
@@ -47,9 +48,11 @@ TEST_P(KnownPatterns, EqualPcre2OnEveryCodePoint) {
   }
   PreTokenizer fast, slow;
   std::string error;
-  ASSERT_TRUE(fast.addSplit(GetParam(), true, SplitBehavior::isolated, false, true, error))
+  ASSERT_TRUE(
+      fast.addSplit(GetParam(), StageKind::splitRegex, SplitBehavior::isolated, false, true, error))
       << error;
-  ASSERT_TRUE(slow.addSplit(GetParam(), true, SplitBehavior::isolated, false, false, error))
+  ASSERT_TRUE(slow.addSplit(GetParam(), StageKind::splitRegex, SplitBehavior::isolated, false,
+                            false, error))
       << error;
   ASSERT_NE(fast.onlyMatcher(), KnownPattern::none);
   ASSERT_EQ(slow.onlyMatcher(), KnownPattern::none);
@@ -126,7 +129,7 @@ TEST(SplitBehaviors, FollowTokenizers) {
   using V = std::vector<std::string>;
   const std::string text = "the-final--countdown";
   auto with = [&](SplitBehavior b, bool invert = false) {
-    return cut("-", text, false, b, invert, false);
+    return cut("-", text, false, b, invert, StageKind::splitLiteral);
   };
   EXPECT_EQ(with(SplitBehavior::removed), (V{"the", "final", "countdown"}));
   EXPECT_EQ(with(SplitBehavior::isolated), (V{"the", "-", "final", "-", "-", "countdown"}));
@@ -135,6 +138,19 @@ TEST(SplitBehaviors, FollowTokenizers) {
   EXPECT_EQ(with(SplitBehavior::contiguous), (V{"the", "-", "final", "--", "countdown"}));
   EXPECT_EQ(with(SplitBehavior::removed, true), (V{"-", "-", "-"}));
   EXPECT_EQ(cut("(?=b)", "abab", false), (V{"a", "ba", "b"}));
+}
+
+// Behind ByteLevel patterns see the characters that spell bytes: the second byte of é is the ©
+// there, that of ò the ², which is a number, and a space is Ġ.
+TEST(SplitBehaviors, OfTheSpellingOfBytes) {
+  using V = std::vector<std::string>;
+  auto with = [](const char *pattern, const char *text, StageKind kind) {
+    return cut(pattern, text, false, SplitBehavior::isolated, false, kind);
+  };
+  EXPECT_EQ(with("\\p{N}", "xò1", StageKind::splitSpelledRegex), (V{"x\xC3", "\xB2", "1"}));
+  EXPECT_EQ(with("[0-9]{3}", "12345 ½", StageKind::splitSpelledRegex), (V{"123", "45 ½"}));
+  EXPECT_EQ(with("Ġ", "a b", StageKind::splitSpelledLiteral), (V{"a", " ", "b"}));
+  EXPECT_EQ(with("Ã©", "né", StageKind::splitSpelledLiteral), (V{"n", "é"}));
 }
 
 // The longest pieces and deep backtracking stay within PCRE2's limits.

@@ -225,6 +225,43 @@ TEST(Tokenizer, AddsAndSkipsSpecialTokens) {
   EXPECT_EQ(loaded->tokenizer->findToken("no such token"), -1);
 }
 
+// Steps behind ByteLevel see the spelling of bytes, as in the tokenizers of Falcon; ids of Hugging
+// Face's library 0.13.3.
+TEST(Tokenizer, SplitsBehindByteLevel) {
+  Json json = smallTokenizer();
+  json["decoder"] = {{"type", "ByteLevel"}};
+  json["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers",
+       {{{"type", "Punctuation"}, {"behavior", "Contiguous"}},
+        {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}},
+        {{"type", "Digits"}, {"individual_digits", false}},
+        split("[0-9][0-9][0-9]")}}};
+  auto loaded = load(json);
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  const std::pair<const char *, std::vector<int32_t>> cases[] = {
+      {"the answer", {116, 258, 280}},
+      {"a1234567b", {97, 361, 51, 52, 53, 54, 55, 98}},
+      {" 42, 12.5!!", {32, 363, 44, 32, 361, 46, 53, 33, 33}},
+      {"x²³ ò¼ 数学", {120, 194, 178, 194, 179, 335, 178, 194, 188, 32, 514, 485, 166}},
+      {"can't...1000", {99, 97, 110, 39, 116, 46, 46, 46, 360, 48, 48}}};
+  for (const auto &[text, ids] : cases) {
+    EXPECT_EQ(encode(*loaded->tokenizer, text), ids) << text;
+    EXPECT_EQ(loaded->tokenizer->decode(ids.data(), ids.size(), false), text);
+  }
+}
+
+// An added token that the one before it has taken as white space is none.
+TEST(Tokenizer, WhiteSpaceIsTakenOnce) {
+  Json json = variant("llama3");
+  json["added_tokens"].push_back(
+      {{"id", 600}, {"content", "\n\n"}, {"lstrip", true}, {"rstrip", true}});
+  auto loaded = load(json);
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  EXPECT_EQ(encode(*loaded->tokenizer, "\n\n\n\n"), std::vector<int32_t>{600});
+  EXPECT_EQ(encode(*loaded->tokenizer, "a \n\n \n\na"), (std::vector<int32_t>{97, 600, 97}));
+}
+
 // Invalid UTF-8 is refused with the byte and its offset, wherever it stands.
 TEST(Tokenizer, RefusesInvalidUtf8) {
   auto loaded = load(variant("llama3"));
@@ -268,6 +305,8 @@ TEST(Tokenizer, BytesWithoutToken) {
 TEST(Prepare, NamesWhatIsNotSupported) {
   using Change = std::function<void(Json &)>;
   const std::pair<Change, const char *> cases[] = {
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"].push_back(kByteLevel); },
+       "pre_tokenizer: 'ByteLevel' after ByteLevel is not supported"},
       {[](Json &j) { j["model"]["type"] = "Unigram"; },
        "model.type 'Unigram' (only BPE) is not supported"},
       {[](Json &j) { j["model"]["dropout"] = 0.1; }, "model.dropout = 0.1 is not supported"},
@@ -332,8 +371,30 @@ TEST(Prepare, ReadsTokenizerConfig) {
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.chatTemplate, "d");
   auto tokenizer = Tokenizer::load(out.data, error);
-  EXPECT_EQ(encode(*tokenizer, "", true),
-            std::vector<int32_t>{tokenizer->findToken("<|start|>")}); // LlamaTokenizer adds bos
+  // LlamaTokenizer adds what these say; where neither is there, what the template says.
+  EXPECT_EQ(encode(*tokenizer, "", true), std::vector<int32_t>());
+  const int32_t start = tokenizer->findToken("<|start|>");
+  Json templated = variant("qwen2");
+  templated["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"Sequence", {{"id", "A"}}}}, {{"SpecialToken", {{"id", "<|start|>"}}}}}},
+      {"special_tokens", {{"<|start|>", {{"ids", {start}}}}}}};
+  folder.write("tokenizer.json", templated.dump());
+  for (auto [flags, before, after] : {std::tuple("", false, true),
+                                      {R"(, "add_bos_token": true)", true, false},
+                                      {R"(, "add_eos_token": false)", true, false}}) {
+    folder.write("tokenizer_config.json",
+                 std::string(R"({"bos_token": "<|start|>", "tokenizer_class": "LlamaTokenizer")") +
+                     flags + "}");
+    ASSERT_TRUE(folder.prepare(out, error)) << error;
+    std::vector<int32_t> ids = encode(*Tokenizer::load(out.data, error), "a", true),
+                         expected = encode(*tokenizer, "a");
+    if (before)
+      expected.insert(expected.begin(), start);
+    if (after)
+      expected.push_back(start);
+    EXPECT_EQ(ids, expected) << flags;
+  }
   folder.write("chat_template.jinja", "file");
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.chatTemplate, "file");
