@@ -215,10 +215,18 @@ private:
     return value > 0 ? value : 1;
   }
 
+  /// The context of the training, which may stand at top level and counts there first, as in
+  /// transformers.
+  std::optional<double> trainedContext() {
+    const StringRef name = "original_max_position_embeddings";
+    std::optional<double> inner = scaling.number(name), outer = config.number(name);
+    return outer ? outer : inner;
+  }
+
   void readLlama3() {
     double factor = required("factor"), low = required("low_freq_factor"),
            high = required("high_freq_factor"),
-           original = required("original_max_position_embeddings");
+           original = trainedContext().value_or(double(model.maxPositions));
     if (!scaling.hasFailed() && high <= low)
       scaling.error("high_freq_factor")
           << "expected more than low_freq_factor, got " << high << " and " << low;
@@ -237,15 +245,10 @@ private:
   /// sequences up to the length that the model was trained for, and others for longer ones: those
   /// of a sequence change when it grows, which is not computed.
   int64_t readLongRope() {
-    std::optional<int64_t> trained = scaling.integer("original_max_position_embeddings");
-    if (!trained)
-      trained = config.integer("original_max_position_embeddings");
-    const int64_t original = std::min(trained.value_or(model.maxPositions), model.maxPositions);
-    double factor = scaling.number("factor").value_or(double(model.maxPositions) /
-                                                      double(std::max<int64_t>(original, 1)));
-    rotary.scale = factor <= 1 || original < 2
-                       ? 1
-                       : std::sqrt(1 + std::log(factor) / std::log(double(original)));
+    const double original = trainedContext().value_or(double(model.maxPositions));
+    double factor = scaling.number("factor").value_or(double(model.maxPositions) / original);
+    rotary.scale =
+        factor <= 1 || original < 2 ? 1 : std::sqrt(1 + std::log(factor) / std::log(original));
     rotary.scale = scaling.number("attention_factor").value_or(rotary.scale);
     for (StringRef name : {"long_factor", "short_factor"}) {
       if (!scaling.has(name))
@@ -258,15 +261,14 @@ private:
           f /= factor;
       }
     }
-    return original;
+    return int64_t(std::min(original, double(model.maxPositions)));
   }
 
   /// Peng et al., arXiv 2309.00071, with the defaults of transformers.
   void readYarn() {
-    std::optional<double> trained = scaling.number("original_max_position_embeddings");
-    double original = trained.value_or(double(model.maxPositions));
+    const double original = trainedContext().value_or(double(model.maxPositions));
     // Null: how far the context of the configuration goes beyond that of the training.
-    double factor = trained && scaling.mentions("factor") && !scaling.has("factor")
+    double factor = scaling.mentions("factor") && !scaling.has("factor")
                         ? double(model.maxPositions) / original
                         : required("factor");
     double fast = scaling.number("beta_fast").value_or(32),
@@ -293,13 +295,16 @@ private:
     auto magnitude = [&](double mscale) {
       return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1;
     };
-    std::optional<double> all = scaling.number("mscale_all_dim"), one = scaling.number("mscale"),
+    // 0 is none of them.
+    std::optional<double> all = scaling.number("mscale_all_dim", /*mayBeZero=*/true),
+                          one = scaling.number("mscale", /*mayBeZero=*/true),
                           given = scaling.number("attention_factor"),
                           relative = scaling.number("attn_factor");
     // attn_factor is a factor of the default (as vLLM reads it), attention_factor takes its place.
-    rotary.scale = given        ? *given
-                   : one && all ? magnitude(*one) / magnitude(*all)
-                                : magnitude(1) * relative.value_or(1);
+    rotary.scale = given ? *given
+                   : one.value_or(0) > 0 && all.value_or(0) > 0
+                       ? magnitude(*one) / magnitude(*all)
+                       : magnitude(1) * relative.value_or(1);
   }
 
   const Fields &scaling, &config;
@@ -323,6 +328,7 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
     config.error(thetaName) << "differs from 'rope_parameters.rope_theta': " << Fields::text(*theta)
                             << " and " << Fields::text(*newTheta);
   std::optional<double> fraction;
+  const Fields *fractionIn = &config;
   const bool whole = !config.findDefault("partial_rotary_factor");
   for (const Fields *fields : std::array<const Fields *, 2>{&config, &parameters}) {
     std::optional<double> stated;
@@ -332,7 +338,10 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
       fields->error("partial_rotary_factor")
           << "value " << Fields::text(*stated) << " changes the maths and is not supported";
     // What the parameters say counts: classes write their default beside it.
-    fraction = stated ? stated : fraction;
+    if (stated) {
+      fraction = stated;
+      fractionIn = fields;
+    }
   }
 
   if (!whole && !fraction)
@@ -344,8 +353,9 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
     config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
                              << headDim;
   else if (headDim && (plain.width < 2 || plain.width > headDim || plain.width % 2))
-    config.error("partial_rotary_factor") << "expected an even number of rotated elements of the "
-                                          << headDim << " of a head, got " << plain.width;
+    fractionIn->error("partial_rotary_factor")
+        << "expected an even number of rotated elements of the " << headDim << " of a head, got "
+        << plain.width;
   double base = newTheta ? *newTheta : config.require(thetaName, theta);
   for (int64_t i = 0; i < plain.width / 2; ++i)
     plain.frequencies.push_back(std::pow(base, -2.0 * double(i) / double(plain.width)));

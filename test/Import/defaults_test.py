@@ -90,6 +90,24 @@ NULLS = [
     ("recurrent_gemma", "num_key_value_heads", 10), ("recurrent_gemma", "lru_width", 2560),
     ("zamba2", "num_key_value_heads", 32), ("zamba2", "intermediate_size", 10240),
 ]
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4}
+LLAMA3 = {"rope_type": "llama3", "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "rope_theta": 1e4}
+LONG = {"rope_type": "longrope", "factor": 4.0, "short_factor": [1.5] * 64, "long_factor": [2.0] * 64, "rope_theta": 1e4}
+TRAINED = "original_max_position_embeddings"
+# What two configurations say alike. The context of the training counts at top level before what the parameters say.
+SAME = [("llama", {"rope_parameters": {**scaling, TRAINED: 64}}, {"rope_parameters": {**scaling, **inner}, TRAINED: 64}) for scaling in (YARN, LLAMA3, LONG) for inner in ({}, {TRAINED: 512})]
+SAME += [("llama", {"rope_parameters": {**scaling, TRAINED: 2048}}, {"rope_parameters": scaling}) for scaling in (YARN, LLAMA3, LONG)]
+SAME += [("llama", {"rope_parameters": {**YARN, "mscale": 1.0, "mscale_all_dim": 0}}, {"rope_parameters": YARN}),
+         ("bamba", {"attn_layer_indices": [1]}, {"attn_layer_indices": [1], "attn_rotary_emb": 64}),
+         ("bamba", {"attn_layer_indices": [1], "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}},
+          {"attn_layer_indices": [1], "attn_rotary_emb": 128, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 1.0}})]
+# What transformers takes otherwise than it stands there is refused by name.
+CONTRADICTIONS = [
+    ("bamba", {"attn_layer_indices": [1], "partial_rotary_factor": 0.25}, "field 'partial_rotary_factor': expected 0.5, or another within 'rope_parameters', got 0.25"),
+    ("bamba", {"attn_layer_indices": [1], "attn_rotary_emb": 32}, "field 'attn_rotary_emb': expected 64 rotated elements of the 128 of a head, got 32"),
+    ("bamba", {"attn_layer_indices": [1], "rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.0234375}},
+     "field 'rope_parameters.partial_rotary_factor': expected an even number of rotated elements of the 128 of a head, got 3"),
+]
 # Without a value there is no model.
 REFUSED = [("llama", "hidden_size"), ("llama", "rms_norm_eps"), ("mamba2", "n_groups"), ("jamba", "num_experts"), ("qwen3_next", "linear_num_value_heads")]
 
@@ -140,6 +158,13 @@ def main():
             base = {"model_type": family, **fields, "num_hidden_layers": FEW.get(family, 2), **more}
             whole = read({**base, name: value})
             expect(whole[0] and read({**base, name: None}) == whole, f"{family}: {name} of null is not as {value}: {whole[1]}")
+        for family, one, other_one in SAME:
+            base = {"model_type": family, **{name: value for name, value in FAMILIES[family][0].items() if name not in ("rope_theta", "partial_rotary_factor")}, "num_hidden_layers": 2}
+            first, second = read({**base, **one}), read({**base, **other_one})
+            expect(first[0] and first == second, f"{family}: {one} is not as {other_one}: {first[1]} {second[1]}")
+        for family, fields, message in CONTRADICTIONS:
+            imported, said = read({"model_type": family, **FAMILIES[family][0], "num_hidden_layers": 2, **fields})
+            expect(not imported and message in said, f"{family}: {fields}: {said}")
         for family, name in REFUSED:
             imported, said = read({"model_type": family, **FAMILIES[family][0], name: None})
             expect(not imported and f"field '{name}': expected a value, got null" in said, f"{family}: {name} of null: {said}")

@@ -27,12 +27,8 @@ public:
     for (int64_t index : config.integers("attn_layer_indices", std::max<int64_t>(model.layers, 1)))
       if (index < model.layers)
         isAttention[index] = true;
-    // The published files give the number of rotated elements instead of their share.
-    double partial = 0.5;
-    if (std::optional<int64_t> width = config.integer("attn_rotary_emb", 2, largestHead))
-      partial = double(*width) / double(std::max<int64_t>(attention.headDim, 1));
     if (llvm::is_contained(isAttention, true))
-      rotary = readRotary(source, attention.headDim, partial);
+      readRotation(source);
     config.ignore({"rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor"});
   }
 
@@ -51,6 +47,24 @@ public:
   std::string finalNorm() const override { return "model.final_layernorm.weight"; }
 
 private:
+  /// The class in transformers rotates half of each head, whatever stands outside of
+  /// rope_parameters; other implementations read that.
+  void readRotation(const ConfigSource &source) {
+    const Fields &config = source.config;
+    const llvm::StringRef share = "partial_rotary_factor";
+    if (double stated = config.number(share).value_or(0.5);
+        stated != 0.5 && !config.child("rope_parameters").has(share))
+      config.error(share) << "expected 0.5, or another within 'rope_parameters', got "
+                          << Fields::text(stated);
+    rotary = readRotary(source, attention.headDim);
+    // The published files give the number of rotated elements instead of their share.
+    const llvm::StringRef count = "attn_rotary_emb";
+    if (int64_t width = config.integer(count, 1, largestHead).value_or(rotary->width);
+        width != rotary->width && !config.hasFailed())
+      config.error(count) << "expected " << rotary->width << " rotated elements of the "
+                          << attention.headDim << " of a head, got " << width;
+  }
+
   AttentionConfig attention;
   Mamba2Config mamba;
   std::vector<bool> isAttention;
