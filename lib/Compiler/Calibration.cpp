@@ -2,6 +2,7 @@
 
 #include "M1/IR/Int4.h"
 #include "M1/IR/M1.h"
+#include "base/foreign_file.h"
 #include "base/json_value.h"
 #include "base/mapped_file.h"
 #include "m1c/Reference.h"
@@ -66,11 +67,14 @@ public:
   }
 
   bool read(const std::string &line, std::vector<int32_t> &ids, std::string &error) const {
-    Json json = m1rt::readJsonOrDiscard<Json>(line);
-    if (!json.is_object()) {
-      error = "not a JSON object";
+    Json json;
+    if (!m1rt::readObjectLine(line, json, error))
       return false;
-    }
+    for (const char *key : {"text", "prompt"}) // null is as good as missing
+      if (json.contains(key) && !json[key].is_null() && !json[key].is_string()) {
+        error = "field \"" + std::string(key) + "\" is not a string";
+        return false;
+      }
     if (isText(json, "text"))
       return tokenizer->encode(json["text"].get<std::string>(), true, ids, error);
     std::vector<m1rt::ChatMessage> messages;
@@ -102,12 +106,16 @@ readCalibration(const std::string &path, const m1rt::PreparedTokenizer &prepared
     return llvm::createStringError("--calibrate: " + status.message());
   LineReader reader;
   std::string error;
+  const std::string_view content(reinterpret_cast<const char *>(file.bytes().data),
+                                 file.bytes().size);
+  if (const std::string foreign = m1rt::describeForeignFile(content.substr(0, 64));
+      !foreign.empty())
+    return fail(path, foreign);
   if (!reader.load(prepared, error))
     return fail(path, error);
   auto model = m1::getModel(module);
   const auto longest = static_cast<size_t>(model.getMaxPositions());
-  std::istringstream lines(
-      std::string(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size));
+  std::istringstream lines{std::string(content)};
   TokenSequences sequences;
   std::string line;
   for (size_t number = 1; std::getline(lines, line); ++number) {

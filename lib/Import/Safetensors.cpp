@@ -52,10 +52,10 @@ FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Va
   if (!shape)
     return malformed("shape");
   for (const llvm::json::Value &size : *shape) {
-    std::optional<int64_t> number = size.getAsInteger();
-    if (!number || *number < 0)
+    std::optional<uint64_t> number = size.getAsUINT64(); // none of 64.0
+    if (!number || *number > INT64_MAX)
       return malformed("shape");
-    entry.shape.push_back(*number);
+    entry.shape.push_back(static_cast<int64_t>(*number));
   }
   const llvm::json::Array *range = object->getArray("data_offsets");
   if (!range || range->size() != 2)
@@ -329,7 +329,9 @@ LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError
   std::vector<std::string> shards;
   for (const auto &[key, value] : *map) {
     std::optional<StringRef> shard = value.getAsString();
-    if (!shard || shard->empty() || shard->contains('/')) {
+    auto noName = [](char c) { return c == '/' || static_cast<unsigned char>(c) < 0x20; };
+    if (!shard || shard->empty() || *shard == "." || *shard == ".." ||
+        llvm::any_of(*shard, noName)) {
       emitError() << indexPath.str() << ": expected the name of a file in the same directory for '"
                   << StringRef(key) << "', got " << Fields::text(value);
       return failure();

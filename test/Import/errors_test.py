@@ -57,12 +57,17 @@ CASES = [
     ("m1-mamba1-f32", ["header:norm.weight=dtype:null"], r"tensor 'model\.norm\.weight': missing or malformed field 'dtype'"),
     # A header entry with a negative size.
     ("m1-mamba1-f32", ["header:norm.weight=shape:[-64]"], r"tensor 'model\.norm\.weight': missing or malformed field 'shape'"),
+    # A size that is no integer, though a whole number.
+    ("m1-mamba1-f32", ["header:norm.weight=shape:[64.0]"], r"tensor 'model\.norm\.weight': missing or malformed field 'shape'"),
     # A header entry whose range is backwards.
     ("m1-mamba1-f32", ["header:norm.weight=data_offsets:[256, 0]"], r"tensor 'model\.norm\.weight': missing or malformed field 'data_offsets'"),
     # A range that does not hold the stated shape.
     ("m1-mamba1-f32", ["header:norm.weight=shape:[63]"], r"tensor 'model\.norm\.weight': data_offsets span 256 bytes, shape \[63\] of F32 needs 252"),
     # A size whose product overflows.
     ("m1-mamba1-f32", ["header:norm.weight=shape:[4294967296, 4294967296, 4]"], r"tensor 'model\.norm\.weight': data_offsets span 256 bytes, .* needs more"),
+    # An index that leads out of the directory, or names what no file is called.
+    *[("m1-mamba1-f32", ["shards:2", "index:model.norm.weight=" + name], r"index\.json: expected the name of a file in the same directory for 'model\.norm\.weight', got")
+      for name in ("../model-00001-of-00002.safetensors", "/etc/passwd", ".", "..", "a\nb", "")],
     # An index that is not JSON.
     ("m1-mamba1-f32", ["shards:2", "raw:model.safetensors.index.json={"], r"model\.safetensors\.index\.json: .*"),
     # An index that names the wrong shard.

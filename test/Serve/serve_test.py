@@ -859,8 +859,8 @@ class Behaviour(unittest.TestCase):
             self.assertGreater(result.returncode, 0, device)
 
     def test_config_and_usage_errors(self):
-        with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
-            file.write("slots = 3\nmodel-name = configured, once\ndevice = cpu,cpu\nthreads = 1\n")
+        with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:  # of an option the last line counts
+            file.write("slots = 9\nmodel-name = configured, once # a comment\nslots = 3\ndevice = cpu,cpu\nthreads = 1\n")
             file.flush()
             running = self.serve("--config", file.name)
             self.assertEqual(running.metric("m1_slots"), 2 * 3)
@@ -872,6 +872,15 @@ class Behaviour(unittest.TestCase):
                 self.assertIn(says, wrong.stderr, "told before the model is loaded")
             file.write("slotz = 3\n")
             file.flush()
+            for text, says in (("port = 0\nslotz = 3\n", ":2: no option of a file is called slotz"), ("5\n", ":1: expected option = value, got 5"),
+                               ("[serve]\nport = 0\n", ":1: expected option = value, got [serve]"), ("\n# x\nport\n", ":3: expected port = INT"),
+                               ("config = x\n", ":1: no option of a file is called config")):
+                with tempfile.NamedTemporaryFile("w") as wrong:
+                    wrong.write(text)
+                    wrong.flush()
+                    result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--config", wrong.name], capture_output=True, text=True, timeout=60)
+                    self.assertEqual(result.returncode, 2)
+                    self.assertIn("m1-serve: error: --config: " + wrong.name + says, result.stderr)
             for arguments in (["--config", file.name], ["--slots", "-1"], ["--port", "70000"], ["--nonsense"]):
                 result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, *arguments], capture_output=True, text=True, timeout=60)
                 self.assertGreater(result.returncode, 1, arguments)

@@ -148,7 +148,8 @@ class Files(unittest.TestCase):
     def test_calibration(self):
         """A line to calibrate with that is none is an error with its number."""
         self.edit("tokenizer_config.json", lambda config: config.pop("chat_template"))
-        for line, expected, *flags in [("", ": no prompts"), ("[1]", ":1: not a JSON object"), ('{"messages": [{"role": "user"}]}', ':1: a message is not {"role": text, "content": text}'),
+        for line, expected, *flags in [("", ": no prompts"), ("[1]", ":1: not a JSON object"), ('{"text": "x"', ":1: not a JSON object: column 13: syntax error"),
+                                       ('{"text": 5, "prompt": "x"}', ':1: field "text" is not a string'), ('version https://git-lfs.github.com/spec/v1', ": is a Git LFS pointer"), ('{"messages": [{"role": "user"}]}', ':1: a message is not {"role": text, "content": text}'),
                                        ('{"prompt": "x"}', ':1: the model has no chat template; give "text"'),
                                        ('{"text": "a b c d"}', " tokens, where the model has 2 positions", "--max-context", "2")]:
             self.write("lines.jsonl", line + "\n")

@@ -381,7 +381,8 @@ class RunText(unittest.TestCase):
         self.assertEqual(set(votes), {"a", 2, 9})
         self.assertEqual(votes["a"]["vote"]["answer"], "4")
         self.assertEqual(sum(votes["a"]["counts"].values()), 4)
-        for line, says in (("{}", ":1: expected \"prompt\""), ("5", ":1: not a JSON object"), ('{"messages": [{"role": 1}]}', ":1: a message is not"),
+        for line, says in (("{}", ":1: expected \"prompt\""), ('{"prompt": 5, "messages": [{"role": "user", "content": "x"}]}', ':1: field "prompt" is not a string'),
+                           ('{"prompt"', ":1: not a JSON object: column 10: syntax error"), (b'{"prompt": "1"}\n{"prompt": "\xe9"}', ":2: not valid UTF-8 at byte 28 of the file"), ("5", ":1: not a JSON object"), ('{"messages": [{"role": 1}]}', ":1: a message is not"),
                            ("", ": no prompts"), ('\ufeff{"prompt": "1"}'.encode("utf-16-le"), ": is text in UTF-16, expected UTF-8")):
             with open(path, "wb") as file:
                 file.write(line if isinstance(line, bytes) else line.encode())

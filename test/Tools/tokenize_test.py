@@ -49,6 +49,9 @@ class Tokenize(unittest.TestCase):
                 result = self.run_tool(self.art, b"", "--input", path, *flags)
                 self.assertEqual((result.returncode, result.stderr.decode()), (1, f"m1-tokenize: error: {path}: {reason}\n"))
         self.assertEqual(self.run_tool(self.art, b"", "--input", "/dev/null").returncode, 0)
+        for lines, reason in ((b"\n", ": no text to measure"), (b'\n{"text": 5}', ':2: expected an object with a string "text"')):
+            result = self.run_tool(self.art, lines, "--benchmark")
+            self.assertEqual((result.returncode, result.stderr.decode()), (1, f"m1-tokenize: error: standard input{reason}\n"))
         with subprocess.Popen(["head", "-c", "500000000", "/dev/zero"], stdout=subprocess.PIPE) as endless:
             limited = subprocess.run([os.path.join(BIN, "m1-tokenize"), self.art], stdin=endless.stdout, capture_output=True, text=True,
                                      preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (128 << 20, 128 << 20)))
@@ -89,7 +92,7 @@ class Tokenize(unittest.TestCase):
         for source, lines, says in ((self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
                                     (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
                                     (self.art, b"[]\n", "standard input:1: expected an object"),
-                                    (self.art, b'{"text": "\\ud800"}\n', "standard input:1: not JSON"),
+                                    (self.art, b'{"text": "\\ud800"}\n', "standard input:1: not JSON: column 17: syntax error"),
                                     ("/none/tokenizer.json", b"", "/none/tokenizer.json: cannot be read"),
                                     (path, b"", path), (bare + ".m1a", b"", "compiled without a tokenizer")):
             result = self.run_tool(source, lines)

@@ -1,4 +1,6 @@
 #include "input.h"
+#include "base/foreign_file.h"
+#include "tokenizer/unicode.h"
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -47,6 +49,19 @@ Status readFile(const std::string &path, std::string *out) {
     return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
                  std::strerror(errno));
   return {};
+}
+
+Status readText(const std::string &path, std::string *out) {
+  M1_TRY(readFile(path, out));
+  const std::string name = inputName(path);
+  if (const std::string foreign = describeForeignFile(*out); !foreign.empty())
+    return error(StatusCode::invalidArgument, "%s: %s", name.c_str(), foreign.c_str());
+  const size_t invalid = findInvalidUtf8(*out);
+  if (invalid == std::string::npos)
+    return {};
+  return error(StatusCode::invalidArgument, "%s:%zu: not valid UTF-8 at byte %zu of the file",
+               name.c_str(), size_t(1 + std::count(out->begin(), out->begin() + invalid, '\n')),
+               invalid);
 }
 
 LineReader::~LineReader() {

@@ -16,6 +16,8 @@ std::string inputName(const std::string &path);
 /// Bytes of a file that readFile() takes.
 constexpr size_t mostInput = size_t(1) << 30;
 m1rt::Status readFile(const std::string &path, std::string *out);
+/// The same for text: what is a file of another kind, or no UTF-8, is an error that says so.
+m1rt::Status readText(const std::string &path, std::string *out);
 
 /// The lines of a file or of standard input, one by one as they come.
 class LineReader {

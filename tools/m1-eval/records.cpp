@@ -1,4 +1,5 @@
 #include "records.h"
+#include "base/json.h"
 #include "base/json_value.h"
 #include "quoted.h"
 #include "samples.h"
@@ -6,10 +7,8 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
-#include <fstream>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <sys/file.h>
 
 using namespace m1rt;
@@ -24,19 +23,24 @@ Status failed(const std::string &path, const char *what) {
   return error(StatusCode::ioError, "%s: %s: %s", path.c_str(), what, std::strerror(errno));
 }
 
-std::string readWhole(const std::string &path, bool *exists) {
-  std::ifstream file(path, std::ios::binary);
-  *exists = bool(file);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+/// A file of the directory; `exists` is false when there is none. What the directory holds is never
+/// waited for, and not passed over when it cannot be read: samples would be lost.
+Status readWhole(const std::string &path, std::string *text, bool *exists) {
+  struct stat info;
+  *exists = ::lstat(path.c_str(), &info) == 0 || errno != ENOENT;
+  std::string problem;
+  if (!*exists || m1rt::readTextFile(path, SIZE_MAX, *text, problem))
+    return {};
+  return error(StatusCode::ioError, "%s: cannot read: %s", path.c_str(), problem.c_str());
 }
 
 /// `drawn`: there are samples already. Every rank writes the file before its first one.
 Status checkSettings(const std::string &path,
                      const std::vector<std::pair<std::string, std::string>> &settings, bool drawn) {
   bool exists = false;
-  Json old = readJsonOrDiscard<Json>(readWhole(path, &exists));
+  std::string content;
+  M1_TRY(readWhole(path, &content, &exists));
+  Json old = readJsonOrDiscard<Json>(content);
   if (exists && old.is_object()) {
     auto differs = [&](const std::string &key, const std::string &there, const std::string &here) {
       return error(StatusCode::invalidArgument,
@@ -66,35 +70,81 @@ Status checkSettings(const std::string &path,
   return file.commit();
 }
 
-std::optional<SampleRecord> parse(const std::string &line) {
-  Json json = readJsonOrDiscard<Json>(line);
-  if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() ||
-      !json["correct"].is_boolean() || !json["tokens"].is_number_unsigned() ||
-      !json["seconds"].is_number() || !json["finish"].is_string() || !json["text"].is_string())
-    return std::nullopt;
-  SampleRecord r;
-  r.problem = json["problem"];
-  if (json["digest"].is_string())
-    r.digest = json["digest"];
-  r.sample = json["sample"];
-  if (json["answer"].is_string())
-    r.answer = json["answer"].get<std::string>();
-  r.correct = json["correct"];
-  if (json["provisional"].is_string()) {
-    r.provisional = json["provisional"].get<std::string>();
-    r.provisionalCorrect =
-        json["provisional_correct"].is_boolean() && json["provisional_correct"].get<bool>();
+/// Takes the fields of a record, and keeps the first error.
+class Fields {
+public:
+  explicit Fields(const Json &object) : object(object) {}
+
+  Status problem;
+
+  /// Whether the field is there and of the type; `null` is as good as missing.
+  const Json *find(const char *name, bool required, const char *expected,
+                   bool (*accepts)(const Json &)) {
+    auto it = object.find(name);
+    const bool there = it != object.end() && !it->is_null();
+    if (there ? accepts(*it) : !required)
+      return there ? &*it : nullptr;
+    if (problem.ok())
+      problem = error(StatusCode::corrupt, "field \"%s\": expected %s", name, expected);
+    return nullptr;
   }
-  if (json["no_ballot"].is_string())
-    r.silence = json["no_ballot"];
-  r.forced = json["forced"].is_boolean() && json["forced"].get<bool>();
-  if (json["confidence"].is_number())
-    r.confidence = json["confidence"];
-  r.tokens = json["tokens"];
-  r.seconds = json["seconds"];
-  r.finish = json["finish"];
-  r.text = json["text"];
-  return r;
+  void text(const char *name, std::string *out, bool required = true) {
+    if (const Json *value =
+            find(name, required, "a string", [](const Json &json) { return json.is_string(); }))
+      *out = *value;
+  }
+  void text(const char *name, std::optional<std::string> *out) {
+    std::string value;
+    if (find(name, false, "a string", [](const Json &json) { return json.is_string(); })) {
+      text(name, &value);
+      *out = value;
+    }
+  }
+  void flag(const char *name, bool *out, bool required) {
+    if (const Json *value = find(name, required, "true or false",
+                                 [](const Json &json) { return json.is_boolean(); }))
+      *out = *value;
+  }
+  /// A count of 32 bits.
+  template <typename T> void count(const char *name, T *out) {
+    if (const Json *value =
+            find(name, true, "an integer from 0 to 4294967295", [](const Json &json) {
+              return json.is_number_unsigned() && json.get<uint64_t>() <= UINT32_MAX;
+            }))
+      *out = value->get<uint32_t>();
+  }
+  void number(const char *name, double *out, bool required) {
+    if (const Json *value = find(name, required, "a number of at least 0", [](const Json &json) {
+          return json.is_number() && json.get<double>() >= 0;
+        }))
+      *out = *value;
+  }
+
+private:
+  const Json &object;
+};
+
+Status parse(const std::string &line, SampleRecord *r) {
+  Json json;
+  std::string problem;
+  if (!readObjectLine(line, json, problem))
+    return error(StatusCode::corrupt, "%s", problem.c_str());
+  Fields fields(json);
+  fields.text("problem", &r->problem);
+  fields.text("digest", &r->digest, false);
+  fields.count("sample", &r->sample);
+  fields.text("answer", &r->answer);
+  fields.flag("correct", &r->correct, true);
+  fields.text("provisional", &r->provisional);
+  fields.flag("provisional_correct", &r->provisionalCorrect, false);
+  fields.text("no_ballot", &r->silence, false);
+  fields.flag("forced", &r->forced, false);
+  fields.number("confidence", &r->confidence, false);
+  fields.count("tokens", &r->tokens);
+  fields.number("seconds", &r->seconds, true);
+  fields.text("finish", &r->finish);
+  fields.text("text", &r->text);
+  return fields.problem;
 }
 
 } // namespace
@@ -112,14 +162,15 @@ void RecordFile::keep(SampleRecord record) {
 /// Of complete lines, which end at *outEnd.
 Status RecordFile::read(const std::string &name, size_t *outEnd) {
   bool exists = false;
-  const std::string text = readWhole(name, &exists);
+  std::string text;
+  M1_TRY(readWhole(name, &text, &exists));
   size_t begin = 0, number = 0;
   for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
     ++number;
-    std::optional<SampleRecord> record = parse(text.substr(begin, end - begin));
-    if (!record)
-      return error(StatusCode::corrupt, "%s:%zu: not a sample record", name.c_str(), number);
-    keep(std::move(*record));
+    SampleRecord record;
+    if (Status status = parse(text.substr(begin, end - begin), &record); !status.ok())
+      return std::move(status).prefixed(name + ":" + std::to_string(number));
+    keep(std::move(record));
   }
   *outEnd = begin;
   return {};
@@ -153,9 +204,13 @@ Status RecordFile::open(const std::string &wantedDirectory,
     return error(StatusCode::ioError, "%s: cannot create the directory: %s", directory.c_str(),
                  problem.message().c_str());
   path = directory + (rank ? "/samples." + std::to_string(rank) + ".jsonl" : "/samples.jsonl");
-  file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-  if (file < 0)
+  file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0666);
+  struct stat info;
+  if (file < 0 || ::fstat(file, &info) != 0)
     return failed(path, "cannot open");
+  if (!S_ISREG(info.st_mode))
+    return error(StatusCode::ioError, "%s: expected a file, to which samples are added",
+                 path.c_str());
   if (::flock(file, LOCK_EX | LOCK_NB) != 0)
     return error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str());
   size_t end = 0;

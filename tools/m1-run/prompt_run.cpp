@@ -133,7 +133,7 @@ Status readPrompt(const Model &model, const ModelText *text, const Arguments &ar
     return readTokenIds(arguments.inputIds, model.module().vocab_size(), out);
   std::string prompt = arguments.promptText;
   if (!arguments.promptFile.empty())
-    M1_TRY(readFile(arguments.promptFile, &prompt));
+    M1_TRY(readText(arguments.promptFile, &prompt));
   std::vector<ChatMessage> messages;
   if (!arguments.prompt.system.empty())
     messages.push_back({"system", arguments.prompt.system});

@@ -1,4 +1,3 @@
-#include "base/foreign_file.h"
 #include "base/json_value.h"
 #include "input.h"
 #include "interrupt.h"
@@ -25,8 +24,10 @@ struct Prompt {
 Status messagesOf(const Json &line, const Arguments &arguments, std::vector<ChatMessage> *out) {
   if (!arguments.prompt.system.empty())
     out->push_back({"system", arguments.prompt.system});
-  if (line.contains("prompt") && line["prompt"].is_string()) {
-    out->push_back({"user", line["prompt"]});
+  if (auto prompt = line.find("prompt"); prompt != line.end() && !prompt->is_null()) {
+    if (!prompt->is_string())
+      return error(StatusCode::invalidArgument, "field \"prompt\" is not a string");
+    out->push_back({"user", *prompt});
     return {};
   }
   if (!line.contains("messages") || !line["messages"].is_array() || line["messages"].empty())
@@ -48,20 +49,19 @@ Status messagesOf(const Json &line, const Arguments &arguments, std::vector<Chat
 Status readPrompts(const Model &model, const ModelText &text, const Arguments &arguments,
                    std::vector<Prompt> *out, uint32_t *outContext) {
   std::string content;
-  M1_TRY(readFile(arguments.promptsFile, &content));
-  if (const std::string foreign = describeForeignFile(content); !foreign.empty())
-    return error(StatusCode::invalidArgument, "%s: %s", inputName(arguments.promptsFile).c_str(),
-                 foreign.c_str());
+  M1_TRY(readText(arguments.promptsFile, &content));
   std::istringstream lines(content);
   std::string line;
   for (size_t number = 1; std::getline(lines, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos)
       continue;
-    Json json = readJsonOrDiscard<Json>(line);
+    Json json;
+    std::string problem;
     Prompt prompt;
     std::vector<ChatMessage> messages;
-    Status status = json.is_object() ? messagesOf(json, arguments, &messages)
-                                     : error(StatusCode::invalidArgument, "not a JSON object");
+    Status status = readObjectLine(line, json, problem)
+                        ? messagesOf(json, arguments, &messages)
+                        : error(StatusCode::invalidArgument, "%s", problem.c_str());
     if (status.ok())
       status = encodePrompt(text, arguments.prompt, messages, &prompt.request.prompt);
     if (status.ok())

@@ -65,14 +65,80 @@ std::string nameOf(const std::string &path) {
   return name;
 }
 
-/// For CLI11's check(): what is there to be read, and ends.
-std::string isConfiguration(const std::string &path) {
-  struct stat info;
-  const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
-  if (!found)
-    return path + ": cannot read: " + std::strerror(errno);
-  return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
-}
+/// A file of lines option = value, or the name of a flag alone. Errors name file and line, and an
+/// option may come again further down: CLI11's own reader says neither, and forgets the second.
+class ConfigurationFile : public CLI::ConfigBase {
+public:
+  explicit ConfigurationFile(const CLI::App &app) : app(app) {}
+
+  /// For check(), before it is read: what is there to be read, and ends.
+  std::string setPath(const std::string &name) {
+    path = name;
+    struct stat info;
+    const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
+    if (!found)
+      return path + ": cannot read: " + std::strerror(errno);
+    return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
+  }
+
+  std::vector<CLI::ConfigItem> from_config(std::istream &lines) const override {
+    std::vector<CLI::ConfigItem> items;
+    std::string line;
+    for (size_t number = 1; std::getline(lines, line); ++number) {
+      if (number == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) // byte order mark
+        line.erase(0, 3);
+      line = trimmed(line);
+      if (!line.empty() && line[0] != '#' && line[0] != ';')
+        read(line, path + ":" + std::to_string(number), &items);
+    }
+    return items;
+  }
+
+private:
+  static std::string trimmed(const std::string &text) {
+    constexpr char blanks[] = " \t\r";
+    const size_t begin = text.find_first_not_of(blanks);
+    return begin == std::string::npos
+               ? ""
+               : text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+  }
+
+  void read(const std::string &line, const std::string &place,
+            std::vector<CLI::ConfigItem> *items) const {
+    auto fail = [&](const std::string &what) {
+      throw CLI::ConfigError("--config: " + place + ": " + what, CLI::ExitCodes::ConfigError);
+    };
+    const size_t equal = line.find('=');
+    const std::string name = trimmed(line.substr(0, equal));
+    const CLI::Option *option = app.get_option_no_throw("--" + name);
+    if (!option)
+      option = app.get_option_no_throw(name);
+    if (name.empty() || (equal == std::string::npos && !option))
+      fail("expected option = value, got " + line);
+    if (!option || !option->get_configurable())
+      fail("no option of a file is called " + name);
+    if (equal == std::string::npos && option->get_items_expected_max() > 0)
+      fail("expected " + name + " = " + option->get_type_name());
+    std::string value = equal == std::string::npos ? "true" : trimmed(line.substr(equal + 1));
+    const size_t comment = value.find('#');
+    if (comment == 0 || (comment != std::string::npos && std::strchr(" \t", value[comment - 1])))
+      value = trimmed(value.substr(0, comment));
+    CLI::detail::remove_quotes(value);
+    auto item = std::find_if(items->begin(), items->end(),
+                             [&](const CLI::ConfigItem &other) { return other.name == name; });
+    if (item == items->end()) {
+      items->emplace_back();
+      item = items->end() - 1;
+      item->name = name;
+    }
+    if (option->get_items_expected_max() == 0)
+      item->inputs.clear(); // of a flag the last counts
+    item->inputs.push_back(value);
+  }
+
+  const CLI::App &app;
+  std::string path;
+};
 
 void signalTo(int descriptor) {
   const uint64_t one = 1;
@@ -246,11 +312,11 @@ int main(int argc, char **argv) {
                "m1-serve"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
+  const auto configuration = std::make_shared<ConfigurationFile>(app);
   app.set_config("--config", "", "Read options from a file of lines option = value")
       ->type_name("FILE")
-      ->check(isConfiguration);
-  app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
-  app.get_config_formatter_base()->arrayDelimiter('\n');   // a value is a line: cuda:0,1 is one
+      ->check([=](const std::string &path) { return configuration->setPath(path); }, "");
+  app.config_formatter(configuration);
   app.footer("Example\n"
              "  m1-serve model.m1a --port 8000\n"
              "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "

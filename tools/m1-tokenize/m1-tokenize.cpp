@@ -26,26 +26,71 @@ int fail(const std::string &message) {
   return 1;
 }
 
+// A line of input, which names itself in messages.
+struct Line {
+  const std::string &text;
+  std::string where; // "FILE:3: "
+
+  /// Its JSON; false with `error`.
+  bool parse(Json &out, std::string &error) const {
+    size_t invalid = m1rt::findInvalidUtf8(text);
+    if (invalid != std::string::npos) {
+      error = where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line";
+      return false;
+    }
+    std::string problem;
+    if (m1rt::readJsonLine(text, out, problem))
+      return true;
+    error = where + "not JSON: " + problem;
+    return false;
+  }
+
+  /// The object's "text"; false with `error`.
+  bool parseText(std::string &out, std::string &error) const {
+    Json json;
+    if (!parse(json, error))
+      return false;
+    if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
+      error = where + "expected an object with a string \"text\"";
+      return false;
+    }
+    out = std::move(json["text"].get_ref<std::string &>());
+    return true;
+  }
+};
+
+std::string placeOf(const std::string &name, size_t number) {
+  return name + ":" + std::to_string(number) + ": ";
+}
+
+bool isBlank(const std::string &line) {
+  return line.find_first_not_of(" \t\r") == std::string::npos;
+}
+
 // Encodes all texts over and over for about a second; prints what the speed goals are about.
-int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options,
+int benchmark(const std::string &source, std::string_view prepared,
+              const m1rt::TokenizerOptions &options, const std::string &name,
               m1tool::LineReader &in, bool addSpecial) {
   std::vector<std::string> texts;
-  size_t bytes = 0;
+  std::string error;
+  size_t bytes = 0, number = 0;
   for (std::string line; in.next(&line);) {
-    Json json = m1rt::readJsonOrDiscard<Json>(line);
-    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
-      return fail("a line of the benchmark's input is not {\"text\": ...}");
-    texts.push_back(json["text"].get<std::string>());
+    ++number;
+    if (isBlank(line))
+      continue;
+    if (!Line{line, placeOf(name, number)}.parseText(texts.emplace_back(), error))
+      return fail(error);
     bytes += texts.back().size();
   }
   if (!in.status().ok())
     return fail(in.status().message());
-  std::string error;
+  if (bytes == 0)
+    return fail(name + ": no text to measure");
   auto start = std::chrono::steady_clock::now();
   std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
   double loadSeconds = secondsSince(start);
   if (!tokenizer)
-    return fail(error);
+    return fail(source + ": " + error);
   std::vector<int32_t> ids;
   size_t rounds = 0, tokens = 0;
   double seconds = 0, best = 1e30;
@@ -55,7 +100,7 @@ int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options,
     for (const std::string &text : texts) {
       ids.clear();
       if (!tokenizer->encode(text, addSpecial, ids, error))
-        return fail(error);
+        return fail(name + ": " + error);
       tokens += ids.size();
     }
     double round = secondsSince(start);
@@ -115,25 +160,6 @@ bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &arti
   return true;
 }
 
-// A line of input, which names itself in messages.
-struct Line {
-  const std::string &text;
-  std::string where; // "FILE:3: "
-
-  /// Its JSON; false with `error`.
-  bool parse(Json &out, std::string &error) const {
-    size_t invalid = m1rt::findInvalidUtf8(text);
-    if (invalid != std::string::npos) {
-      error = where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line";
-      return false;
-    }
-    out = m1rt::readJsonOrDiscard<Json>(text);
-    if (out.is_discarded())
-      error = where + "not JSON";
-    return !out.is_discarded();
-  }
-};
-
 void appendIds(const std::vector<int32_t> &ids, std::string &out) {
   // By hand: as JSON values the ids would take longer than the encoding.
   for (size_t i = 0; i < ids.size(); ++i) {
@@ -147,21 +173,15 @@ void appendIds(const std::vector<int32_t> &ids, std::string &out) {
 // {"text"} to {"text", "ids", "decoded"}.
 bool encodeLine(const m1rt::Tokenizer &tokenizer, const Line &line, bool addSpecial,
                 std::string &out, std::string &error) {
-  Json json;
-  if (!line.parse(json, error))
+  std::string text;
+  if (!line.parseText(text, error))
     return false;
-  if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
-    error = line.where + "expected an object with a string \"text\"";
-    return false;
-  }
   std::vector<int32_t> ids;
-  const std::string &text = json["text"].get_ref<const std::string &>();
   if (!tokenizer.encode(text, addSpecial, ids, error)) {
     error = line.where + error;
     return false;
   }
-  std::string quoted = json["text"].dump(),
-              decoded = tokenizer.decode(ids.data(), ids.size(), false);
+  std::string quoted = Json(text).dump(), decoded = tokenizer.decode(ids.data(), ids.size(), false);
   out.assign("{\"text\":").append(quoted).append(",\"ids\":[");
   appendIds(ids, out);
   out.append("],\"decoded\":")
@@ -251,20 +271,20 @@ int main(int argc, char **argv) {
   if (const m1rt::Status status = in.open(inputPath); !status.ok())
     return fail(status.message());
   std::ios::sync_with_stdio(false);
+  const std::string name = m1tool::inputName(inputPath);
   if (runBenchmark)
-    return benchmark(prepared, options, in, addSpecial);
+    return benchmark(source, prepared, options, name, in, addSpecial);
 
   std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
   if (!tokenizer)
     return fail(source + ": " + error);
-  const std::string name = m1tool::inputName(inputPath);
   std::string out;
   size_t lineNumber = 0;
   for (std::string text; in.next(&text);) {
     ++lineNumber;
-    if (text.find_first_not_of(" \t\r") == std::string::npos)
+    if (isBlank(text))
       continue;
-    const Line line{text, name + ":" + std::to_string(lineNumber) + ": "};
+    const Line line{text, placeOf(name, lineNumber)};
     if (!(decode ? decodeLine(*tokenizer, line, skipSpecial, out, error)
                  : encodeLine(*tokenizer, line, addSpecial, out, error)))
       return fail(error);

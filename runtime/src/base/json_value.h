@@ -68,6 +68,25 @@ template <typename Json> Json readJsonOrDiscard(std::string_view text) {
   return readJson(text, value, error) ? value : Json(Json::value_t::discarded);
 }
 
+// What a line of a file holds, of which others know the number: messages say the column.
+template <typename Json> bool readJsonLine(std::string_view line, Json &out, std::string &error) {
+  if (readJson(line, out, error))
+    return true;
+  constexpr std::string_view place = "parse error at line 1, ";
+  if (error.compare(0, place.size(), place) == 0)
+    error.erase(0, place.size());
+  return false;
+}
+
+// The same of lines that have to be objects.
+template <typename Json> bool readObjectLine(std::string_view line, Json &out, std::string &error) {
+  std::string problem;
+  if (readJsonLine(line, out, problem) && out.is_object())
+    return true;
+  error = "not a JSON object" + (problem.empty() ? "" : ": " + problem);
+  return false;
+}
+
 } // namespace m1rt
 
 #endif

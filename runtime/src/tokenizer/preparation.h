@@ -23,7 +23,34 @@ struct PrepareError : std::runtime_error {
   throw PrepareError(what + " is not supported");
 }
 
+// A value that is not what its place asks for; a long one is cut.
+[[noreturn]] inline void unexpected(const std::string &where, const std::string &expected,
+                                    const Json &value) {
+  throw PrepareError(where + ": expected " + expected + ", got " + value.dump().substr(0, 80));
+}
+
+inline const std::string &stringOf(const Json &value, const std::string &where) {
+  if (!value.is_string())
+    unexpected(where, "a string", value);
+  return value.get_ref<const std::string &>();
+}
+
+// Not of true, 1.5 or -1, which nlohmann's own conversion takes for numbers.
+inline uint64_t countOf(const Json &value, const std::string &where) {
+  if (!value.is_number_unsigned())
+    unexpected(where, "an integer from 0", value);
+  return value.get<uint64_t>();
+}
+
+inline const Json &listOf(const Json &value, const std::string &where) {
+  if (!value.is_array())
+    unexpected(where, "a list", value);
+  return value;
+}
+
 inline const Json &field(const Json &object, const char *key, const std::string &where) {
+  if (!object.is_object())
+    unexpected(where, "an object", object);
   auto it = object.find(key);
   if (it == object.end())
     throw PrepareError(where + ": missing field '" + key + "'");
@@ -32,7 +59,38 @@ inline const Json &field(const Json &object, const char *key, const std::string 
 
 inline bool flag(const Json &object, const char *key, bool absent) {
   auto it = object.find(key);
-  return it == object.end() || it->is_null() ? absent : it->get<bool>();
+  if (it == object.end() || it->is_null())
+    return absent;
+  if (!it->is_boolean())
+    unexpected(std::string("field '") + key + "'", "true or false", *it);
+  return it->get<bool>();
+}
+
+inline const std::string &stringField(const Json &object, const char *key,
+                                      const std::string &where) {
+  return stringOf(field(object, key, where), where + "." + key);
+}
+
+inline const Json &listField(const Json &object, const char *key, const std::string &where) {
+  return listOf(field(object, key, where), where + "." + key);
+}
+
+// `absent` when it is not there.
+inline std::string stringField(const Json &object, const char *key, const std::string &where,
+                               const char *absent) {
+  return object.contains(key) ? stringField(object, key, where) : absent;
+}
+
+// A special token of tokenizer_config.json: its text, or an object that holds it; empty without.
+inline std::string specialToken(const Json &config, const char *key) {
+  auto it = config.find(key);
+  if (it == config.end() || it->is_null())
+    return {};
+  if (it->is_object())
+    return stringField(*it, "content", key);
+  if (!it->is_string())
+    unexpected(key, "a string or {\"content\": …}", *it);
+  return it->get<std::string>();
 }
 
 inline bool isNullOrEmpty(const Json &object, const char *key) {
@@ -43,7 +101,7 @@ inline bool isNullOrEmpty(const Json &object, const char *key) {
 inline std::string typeOf(const Json &object, const std::string &where) {
   if (!object.is_object())
     throw PrepareError(where + " is not an object");
-  return field(object, "type", where).get<std::string>();
+  return stringField(object, "type", where);
 }
 
 // Bytes by the characters that spell them.

@@ -6,6 +6,7 @@
 #include "tokenizer/preparation.h"
 #include "tokenizer/tokenizer.h"
 
+#include <charconv>
 #include <cstring>
 
 #include <sys/stat.h>
@@ -55,8 +56,9 @@ void TokenizerPreparation::read(const Json &json, const Json &config) {
 }
 
 void TokenizerPreparation::readModel(const Json &model) {
-  std::string type = model.is_object() && model.contains("type") ? model["type"].get<std::string>()
-                                                                 : "without a type";
+  std::string type = model.is_object() && model.contains("type")
+                         ? stringField(model, "type", "model")
+                         : "without a type";
   if (type != "BPE")
     unsupported("model.type '" + type + "' (only BPE)");
   for (const char *key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
@@ -72,6 +74,8 @@ void TokenizerPreparation::readModel(const Json &model) {
   if (!vocab.is_object())
     throw PrepareError("model.vocab is not an object");
   for (const auto &item : vocab.items()) {
+    if (!item.value().is_number_unsigned()) // as countOf(), without a text for each
+      unexpected("model.vocab['" + item.key() + "']", "an integer from 0", item.value());
     uint64_t id = item.value().get<uint64_t>();
     Token &t = token(id);
     if (t.flags & present)
@@ -104,7 +108,8 @@ void TokenizerPreparation::readModel(const Json &model) {
         throw malformed();
       left = pair.substr(0, blank);
       right = pair.substr(blank + 1);
-    } else if (list[rank].is_array() && list[rank].size() == 2) {
+    } else if (list[rank].is_array() && list[rank].size() == 2 && list[rank][0].is_string() &&
+               list[rank][1].is_string()) {
       left = list[rank][0].get<std::string>();
       right = list[rank][1].get<std::string>();
     } else {
@@ -130,7 +135,7 @@ void TokenizerPreparation::readModel(const Json &model) {
   if (flag(model, "fuse_unk", false))
     settings.flags |= fuseUnknown;
   if (!isNullOrEmpty(model, "unk_token")) {
-    std::string unknown = model["unk_token"].get<std::string>();
+    const std::string &unknown = stringField(model, "unk_token", "model");
     auto it = vocabulary.find(unknown);
     if (it == vocabulary.end())
       throw PrepareError("model.unk_token '" + unknown + "' is not in the vocabulary");
@@ -141,8 +146,7 @@ void TokenizerPreparation::readModel(const Json &model) {
 void TokenizerPreparation::addToken(const Json &item, int64_t id) {
   if (id < 0)
     throw PrepareError("an added token has a negative id");
-  std::string content =
-      field(item, "content", "added token " + std::to_string(id)).get<std::string>();
+  const std::string &content = stringField(item, "content", "added token " + std::to_string(id));
   if (addedIds.count(content))
     return;
   auto inModel = vocabulary.find(content);
@@ -172,14 +176,30 @@ void TokenizerPreparation::addToken(const Json &item, int64_t id) {
   strings += content;
 }
 
+static int64_t idOf(uint64_t id) {
+  return static_cast<int64_t>(std::min<uint64_t>(id, INT64_MAX)); // none is as large
+}
+
 void TokenizerPreparation::readAddedTokens(const Json &json, const Json &config) {
-  Json list = json.value("added_tokens", Json::array());
-  for (const Json &item : list)
-    addToken(item, field(item, "id", "added_tokens").get<int64_t>());
+  const Json list = json.value("added_tokens", Json());
+  if (!list.is_null())
+    for (const Json &item : listOf(list, "added_tokens"))
+      addToken(item, idOf(countOf(field(item, "id", "added_tokens"), "added_tokens: id")));
   // transformers also adds those that only tokenizer_config.json knows.
-  if (config.contains("added_tokens_decoder"))
-    for (const auto &item : config["added_tokens_decoder"].items())
-      addToken(item.value(), std::strtoll(item.key().c_str(), nullptr, 10));
+  const Json more = config.value("added_tokens_decoder", Json());
+  const std::string where = "added_tokens_decoder of tokenizer_config.json";
+  if (!more.is_null() && !more.is_object())
+    unexpected(where, "an object", more);
+  for (const auto &item : more.items()) {
+    uint64_t id = 0;
+    const char *end = item.key().data() + item.key().size();
+    const auto [rest, problem] = std::from_chars(item.key().data(), end, id);
+    if (problem != std::errc() || rest != end)
+      unexpected(where, "an id as key", item.key());
+    if (!item.value().is_object())
+      unexpected(where + ": " + item.key(), "an object", item.value());
+    addToken(item.value(), idOf(id));
+  }
 }
 
 // Decoders see an added token that is found in normalised text as it is spelt there. Of bytes, one
@@ -357,25 +377,19 @@ Json parse(const std::string &text) {
   return json;
 }
 
-std::string tokenText(const Json &config, const char *key) {
-  auto it = config.find(key);
-  if (it == config.end() || it->is_null())
-    return {};
-  if (it->is_object())
-    return field(*it, "content", key).get<std::string>();
-  return it->get<std::string>();
-}
-
 std::string chatTemplateOf(const Json &config) {
+  if (!config.is_object())
+    throw PrepareError("not a JSON object");
   auto it = config.find("chat_template");
   if (it == config.end() || it->is_null())
     return {};
   if (it->is_string())
     return it->get<std::string>();
-  // A list of named templates: the default one.
-  for (const Json &item : *it)
+  if (!it->is_array())
+    unexpected("chat_template", "a string or a list of named templates", *it);
+  for (const Json &item : *it) // the default one
     if (field(item, "name", "chat_template") == "default")
-      return field(item, "template", "chat_template").get<std::string>();
+      return stringField(item, "template", "chat_template");
   throw PrepareError("chat_template: none of the named templates is 'default'");
 }
 
@@ -406,8 +420,8 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
         config = parse(text);
       if (!config.is_object())
         throw PrepareError("not a JSON object");
-      out.bosToken = tokenText(config, "bos_token");
-      out.eosToken = tokenText(config, "eos_token");
+      out.bosToken = specialToken(config, "bos_token");
+      out.eosToken = specialToken(config, "eos_token");
       // Newer checkpoints keep the template in a file of its own, which comes first.
       const std::string directory = configPath.substr(0, configPath.rfind('/') + 1);
       path = directory + "chat_template.jinja";
@@ -435,8 +449,8 @@ bool prepareTokenizerText(const std::string &path, const std::string &tokenizer,
                           const std::string &config, PreparedTokenizer &out, std::string &error) {
   try {
     const Json fields = parse(config);
-    out.bosToken = tokenText(fields, "bos_token");
-    out.eosToken = tokenText(fields, "eos_token");
+    out.bosToken = specialToken(fields, "bos_token");
+    out.eosToken = specialToken(fields, "eos_token");
     out.chatTemplate = chatTemplateOf(fields);
     prepare(tokenizer, fields, tokenizer.size() + config.size(), out);
     return true;

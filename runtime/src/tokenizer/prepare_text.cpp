@@ -13,16 +13,16 @@ using namespace tokenizer_format;
 namespace {
 
 // {"String": …} or {"Regex": …}
-const Json &patternOf(const Json &step, const std::string &where, bool &isRegex) {
+const std::string &patternOf(const Json &step, const std::string &where, bool &isRegex) {
   const Json &pattern = field(step, "pattern", where);
   isRegex = pattern.is_object() && pattern.contains("Regex");
   if (!isRegex && !(pattern.is_object() && pattern.contains("String")))
     unsupported(where + ": pattern " + pattern.dump());
-  return pattern[isRegex ? "Regex" : "String"];
+  return stringField(pattern, isRegex ? "Regex" : "String", where + " pattern");
 }
 
 uint32_t onlyCharacter(const Json &text, const std::string &where) {
-  std::string value = text.get<std::string>();
+  const std::string &value = stringOf(text, where);
   size_t at = 0;
   uint32_t c = value.empty() ? 0 : decodeUtf8(value.data(), at);
   if (value.empty() || at != value.size())
@@ -33,7 +33,7 @@ uint32_t onlyCharacter(const Json &text, const std::string &where) {
 // Where Metaspace puts its mark: "always", "first" or "never".
 std::string prependScheme(const Json &step) {
   if (step.contains("prepend_scheme"))
-    return step["prepend_scheme"].get<std::string>();
+    return stringField(step, "prepend_scheme", "Metaspace");
   return flag(step, "add_prefix_space", true) ? "always" : "never";
 }
 
@@ -44,7 +44,7 @@ void flatten(const Json &component, const char *where, const char *list,
     steps.push_back(&component);
     return;
   }
-  for (const Json &child : field(component, list, where))
+  for (const Json &child : listField(component, list, where))
     flatten(child, where, list, steps);
 }
 
@@ -101,13 +101,12 @@ void TokenizerPreparation::readNormalizer(const Json &normalizer) {
       if (flag(*step, "strip_right", true))
         addNormalizer(NormalizerKind::stripRight);
     } else if (type == "Prepend") {
-      addNormalizer(NormalizerKind::prepend, {},
-                    field(*step, "prepend", "normalizer").get<std::string>());
+      addNormalizer(NormalizerKind::prepend, {}, stringField(*step, "prepend", "normalizer"));
     } else if (type == "Replace") {
       bool isRegex = false;
-      std::string pattern = patternOf(*step, "normalizer: Replace", isRegex).get<std::string>();
+      std::string pattern = patternOf(*step, "normalizer: Replace", isRegex);
       addNormalizer(isRegex ? NormalizerKind::replaceRegex : NormalizerKind::replaceLiteral,
-                    pattern, field(*step, "content", "normalizer").get<std::string>());
+                    pattern, stringField(*step, "content", "normalizer"));
     } else {
       unsupported("normalizer.type '" + type +
                   "' (only NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Prepend, Replace "
@@ -144,15 +143,15 @@ void TokenizerPreparation::addPreTokenizer(const Json &step, bool ofSpelling) {
   };
   if (type == "Split") {
     bool isRegex = false;
-    std::string pattern = patternOf(step, "pre_tokenizer: Split", isRegex).get<std::string>();
-    std::string name = field(step, "behavior", "pre_tokenizer").get<std::string>();
+    std::string pattern = patternOf(step, "pre_tokenizer: Split", isRegex);
+    std::string name = stringField(step, "behavior", "pre_tokenizer");
     addStage(isRegex ? regex : literal, behaviorOf(type, name), flag(step, "invert", false),
              pattern);
   } else if (type == "Digits") {
     split("\\p{N}", flag(step, "individual_digits", false) ? SplitBehavior::isolated
                                                            : SplitBehavior::contiguous);
   } else if (type == "Punctuation") { // ASCII's and Unicode's
-    split("[\\p{P}$+<=>^`|~]", behaviorOf(type, step.value("behavior", "Isolated")));
+    split("[\\p{P}$+<=>^`|~]", behaviorOf(type, stringField(step, "behavior", type, "Isolated")));
   } else if (type == "Whitespace") {
     // Words and runs of other characters. This \w is that of Rust's regular expressions, which,
     // unlike Oniguruma's, holds joiners and whatever is alphabetic.
@@ -163,11 +162,12 @@ void TokenizerPreparation::addPreTokenizer(const Json &step, bool ofSpelling) {
     split("\\s", SplitBehavior::removed);
   } else if (type == "CharDelimiterSplit") {
     addStage(literal, SplitBehavior::removed, false,
-             field(step, "delimiter", "pre_tokenizer").get<std::string>());
+             stringField(step, "delimiter", "pre_tokenizer"));
   } else if (ofSpelling && (type == "Metaspace" || type == "ByteLevel")) {
     unsupported("pre_tokenizer: '" + type + "' after ByteLevel");
   } else if (type == "Metaspace") {
-    std::string replacement = step.value("replacement", "▁"), scheme = prependScheme(step);
+    const std::string replacement = stringField(step, "replacement", type, "▁"),
+                      scheme = prependScheme(step);
     onlyCharacter(replacement, "pre_tokenizer: Metaspace replacement");
     if (scheme != "always" && scheme != "first" && scheme != "never")
       unsupported("pre_tokenizer: Metaspace prepend_scheme '" + scheme + "'");
@@ -235,7 +235,7 @@ void TokenizerPreparation::readPostProcessor(const Json &post) {
   if (type == "ByteLevel") {
     // Changes offsets only.
   } else if (type == "Sequence") {
-    for (const Json &item : field(post, "processors", "post_processor"))
+    for (const Json &item : listField(post, "processors", "post_processor"))
       readPostProcessor(item);
   } else if (type == "TemplateProcessing") {
     readTemplate(post);
@@ -249,17 +249,17 @@ void TokenizerPreparation::readTemplate(const Json &post) {
   const Json &specials = field(post, "special_tokens", "post_processor");
   std::vector<int32_t> before, after;
   int sequences = 0;
-  for (const Json &item : field(post, "single", "post_processor")) {
+  for (const Json &item : listField(post, "single", "post_processor")) {
     if (item.contains("Sequence")) {
       if (++sequences > 1 || field(item["Sequence"], "id", "post_processor.single") != "A")
         unsupported("post_processor.single with sequences other than one A");
     } else if (item.contains("SpecialToken")) {
-      std::string name =
-          field(item["SpecialToken"], "id", "post_processor.single").get<std::string>();
+      std::string name = stringField(item["SpecialToken"], "id", "post_processor.single");
       if (!specials.contains(name))
         throw PrepareError("post_processor.special_tokens: missing '" + name + "'");
-      for (const Json &id : field(specials[name], "ids", "post_processor.special_tokens")) {
-        uint64_t value = id.get<uint64_t>();
+      const std::string where = "post_processor.special_tokens";
+      for (const Json &id : listField(specials[name], "ids", where)) {
+        uint64_t value = countOf(id, where + ".ids");
         if (value >= tokens.size() || !(tokens[value].flags & present))
           throw PrepareError("post_processor.special_tokens: no token has id " +
                              std::to_string(value));
@@ -295,13 +295,13 @@ void TokenizerPreparation::readDecoder(const Json &decoder) {
     std::string type = typeOf(step, "decoder");
     if (type == "Replace" && !fused && !bytes) {
       bool isRegex = false;
-      std::string pattern = patternOf(step, "decoder: Replace", isRegex).get<std::string>();
+      std::string pattern = patternOf(step, "decoder: Replace", isRegex);
       if (isRegex || pattern.empty())
         unsupported("decoder: Replace of a regular expression or of nothing");
       for (Token &t : tokens)
-        t.shown = replaced(t.shown, pattern, field(step, "content", "decoder").get<std::string>());
+        t.shown = replaced(t.shown, pattern, stringField(step, "content", "decoder"));
     } else if (type == "Metaspace" && i == 0) {
-      std::string mark = step.value("replacement", "▁");
+      std::string mark = stringField(step, "replacement", type, "▁");
       settings.character = onlyCharacter(mark, "decoder: Metaspace replacement");
       settings.flags |= prependScheme(step) == "never" ? 0 : dropsInFirst;
       for (Token &t : tokens)
@@ -317,8 +317,11 @@ void TokenizerPreparation::readDecoder(const Json &decoder) {
       fused = true;
     } else if (type == "Strip" && fused && !settings.stripStart && !settings.stripStop) {
       settings.strip = onlyCharacter(field(step, "content", "decoder"), "decoder: Strip content");
-      settings.stripStart = step.value("start", 0u);
-      settings.stripStop = step.value("stop", 0u);
+      for (const auto &[key, count] :
+           {std::pair("start", &settings.stripStart), std::pair("stop", &settings.stripStop)})
+        if (step.contains(key))
+          *count = static_cast<uint32_t>(std::min<uint64_t>(
+              countOf(step[key], std::string("decoder: Strip ") + key), UINT32_MAX));
     } else {
       unsupported("decoder.type '" + type +
                   "' in this place (only Replace, Metaspace, ByteFallback, Fuse and Strip in this "
@@ -340,8 +343,7 @@ void TokenizerPreparation::readLlamaSpecials(const Json &config) {
   auto ids = [&](const char *key, const char *switchKey, bool absent) {
     std::vector<int32_t> result;
     if (flag(config, switchKey, absent) && config.contains(key) && !config[key].is_null())
-      result.push_back(specialId(config[key].is_object() ? config[key]["content"].get<std::string>()
-                                                         : config[key].get<std::string>()));
+      result.push_back(specialId(specialToken(config, key)));
     return result;
   };
   prefixIds = ids("bos_token", "add_bos_token", true);

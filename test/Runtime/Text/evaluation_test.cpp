@@ -13,8 +13,10 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <random>
 #include <set>
+#include <sys/stat.h>
 
 using namespace m1tool;
 using m1rt::Status;
@@ -43,13 +45,20 @@ TEST(Dataset, ErrorsNameTheLine) {
   TemporaryDirectory folder;
   const std::string good = "{\"id\": \"a\", \"problem\": \"p\", \"answer\": \"1\"}\n";
   const std::pair<std::string, std::string> cases[] = {
-      {good + "{\"id\": ", ":2: not a JSON object"},
+      {good + "{\"id\": ",
+       ":2: not a JSON object: column 8: syntax error while parsing value - unexpected end of "
+       "input; expected '[', '{', or a literal"},
       {good + "[1]\n", ":2: not a JSON object"},
       {good + "{\"id\": \"b\", \"answer\": \"1\"}\n", ":2: no field \"problem\""},
       {"\n{\"id\": \"b\", \"problem\": 5, \"answer\": \"1\"}",
        ":2: field \"problem\" is not a string"},
       {good + good, ":2: id \"a\" was already on line 1"},
-      {"", ": no problems"}};
+      {"", ": no problems"},
+      {"hello\n",
+       ":1: neither JSON nor CSV whose first line names the field \"problem\" (it holds: "
+       "hello); --question-field names it"},
+      {"problem,answer,problem\n", ":1: names the field \"problem\" 2 times"},
+      {"problem,answer\na,\xE9\n", ":2: not valid UTF-8 at byte 17 of the file"}};
   std::vector<Problem> problems;
   for (const auto &[text, message] : cases) {
     Status status = readDataset(folder.write("d.jsonl", text), 0, &problems);
@@ -89,7 +98,8 @@ TEST(Dataset, Formats) {
   }
   const std::pair<std::string, std::string> bad[] = {
       {"[{\"question\": \"q\", \"key\": \"1\"}, 5]", ": element 1: not a JSON object"},
-      {"[{", ": begins with [ but is no JSON array"},
+      {"[{", ": begins with [ but is no JSON array: parse error at line 1, column 3: syntax error "
+             "while parsing object key - unexpected end of input; expected string literal"},
       {"question,key\na,1\nb\n", ":3: 1 fields, the first line names 2"},
       {"question,key\n\"a,1\n", ":2: a quote is not closed"},
       {"{\"problem\": \"q\", \"key\": \"1\"}",
@@ -193,12 +203,54 @@ TEST(Records, SurviveACutOffLine) {
     EXPECT_NE(status.message().find("seed = \"1\", not \"2\""), std::string::npos)
         << status.message();
   }
-  std::ofstream(path, std::ios::app) << "{}\n";
-  RecordFile damaged;
-  EXPECT_NE(damaged.open(folder.path + "/out", {{"seed", "1"}})
-                .message()
-                .find("samples.jsonl:3: not a sample record"),
-            std::string::npos);
+}
+
+// A record is what it says, or an error that names its field: no number wraps, and no answer of
+// another type passes for none. Nor is what a directory holds waited for, or passed over.
+TEST(Records, AreCheckedByField) {
+  TemporaryDirectory folder;
+  const std::string path = folder.path + "/out/samples.jsonl";
+  auto message = [&] {
+    RecordFile file;
+    return file.open(folder.path + "/out", {{"seed", "1"}}).message();
+  };
+  ASSERT_EQ(message(), "");
+  const std::string rest = R"("problem": "a", "correct": true, "seconds": 1, "finish": "end",)";
+  const std::pair<std::string, std::string> cases[] = {
+      {"{}", "field \"problem\": expected a string"},
+      {"5", "not a JSON object"},
+      {"{" + rest + R"("sample": 4294967296, "tokens": 1, "text": ""})",
+       "field \"sample\": expected an integer from 0 to 4294967295"},
+      {"{" + rest + R"("sample": 0, "tokens": -1, "text": ""})",
+       "field \"tokens\": expected an integer from 0 to 4294967295"},
+      {"{" + rest + R"("sample": 0, "tokens": 1, "text": "", "answer": 5})",
+       "field \"answer\": expected a string"},
+      {"{" + rest + R"("sample": 0, "tokens": 1, "text": "", "forced": 1})",
+       "field \"forced\": expected true or false"},
+      {"{" + rest + R"("sample": 0, "tokens": 1, "text": "", "confidence": -1})",
+       "field \"confidence\": expected a number of at least 0"}};
+  for (const auto &[line, problem] : cases) {
+    std::ofstream(path, std::ios::trunc) << line << "\n";
+    EXPECT_EQ(message(), path + ":1: " + problem);
+  }
+  std::ofstream(path, std::ios::trunc)
+      << "{" + rest + R"("sample": 0, "tokens": 1, "text": ""})" << "\n";
+  ASSERT_EQ(message(), "");
+  const std::string other = folder.path + "/out/samples.7.jsonl";
+  const std::pair<std::function<void()>, std::string> files[] = {
+      {[&] { ASSERT_EQ(::mkfifo(other.c_str(), 0600), 0); }, "is a pipe, expected a file"},
+      {[&] { std::filesystem::create_directory(other); }, "Is a directory"},
+      {[&] { std::filesystem::create_symlink("/dev/zero", other); },
+       "is a device, expected a file"},
+      {[&] { std::filesystem::create_symlink("none", other); }, "No such file or directory"}};
+  for (const auto &[make, problem] : files) {
+    make();
+    EXPECT_EQ(message(), other + ": cannot read: " + problem);
+    std::filesystem::remove(other);
+  }
+  std::filesystem::remove(path);
+  ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0);
+  EXPECT_EQ(message(), path + ": expected a file, to which samples are added");
 }
 
 Summary summarizeAll(const std::vector<std::vector<SampleRecord>> &problems, uint32_t wanted) {

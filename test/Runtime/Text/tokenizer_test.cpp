@@ -336,6 +336,30 @@ TEST(Prepare, NamesWhatIsNotSupported) {
       {[](Json &j) { j["decoder"] = {{"type", "Metaspace"}}; }, "decoder.type 'Metaspace'"},
       {[](Json &j) { j["added_tokens"][0]["id"] = 1; }, "which is that of"},
       {[](Json &j) { j = Json::array(); }, "not a JSON object"},
+      // Values of other types are named, and none is taken for another: true is no id, nor is 1.5.
+      {[](Json &j) { j["model"]["type"] = 5; }, "model.type: expected a string, got 5"},
+      {[](Json &j) { j["model"]["vocab"]["a"] = true; },
+       "model.vocab['a']: expected an integer from 0, got true"},
+      {[](Json &j) { j["model"]["vocab"]["a"] = 1.5; }, "expected an integer from 0, got 1.5"},
+      {[](Json &j) { j["model"]["vocab"]["a"] = -1; }, "expected an integer from 0, got -1"},
+      {[](Json &j) { j["model"]["merges"][3] = {1, "b"}; },
+       "model.merges[3] is not a pair of tokens"},
+      {[](Json &j) { j["model"]["ignore_merges"] = "no"; },
+       "field 'ignore_merges': expected true or false, got \"no\""},
+      {[](Json &j) { j["model"]["unk_token"] = {1}; },
+       "model.unk_token: expected a string, got [1]"},
+      {[](Json &j) { j["added_tokens"] = "x"; }, "added_tokens: expected a list, got \"x\""},
+      {[](Json &j) { j["added_tokens"][0] = 5; }, "added_tokens: expected an object, got 5"},
+      {[](Json &j) { j["added_tokens"][0]["id"] = 0.5; },
+       "added_tokens: id: expected an integer from 0, got 0.5"},
+      {[](Json &j) { j["added_tokens"][0]["content"] = nullptr; },
+       ".content: expected a string, got null"},
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"] = "x"; },
+       "pre_tokenizer.pretokenizers: expected a list, got \"x\""},
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = 1; },
+       "pre_tokenizer: Split pattern.Regex: expected a string, got 1"},
+      {[](Json &j) { j["normalizer"] = {{"type", "Prepend"}, {"prepend", false}}; },
+       "normalizer.prepend: expected a string, got false"},
   };
   for (const auto &[change, message] : cases) {
     Json json = variant("llama3");
@@ -395,12 +419,35 @@ TEST(Prepare, ReadsTokenizerConfig) {
       expected.push_back(start);
     EXPECT_EQ(ids, expected) << flags;
   }
+  for (const auto &[text, message] : std::initializer_list<std::pair<const char *, const char *>>{
+           {"5", "/chat_template.json: not a JSON object"},
+           {R"({"chat_template": 5})", "/chat_template.json: chat_template: expected a string or a "
+                                       "list of named templates, got 5"}}) {
+    folder.write("chat_template.json", text);
+    EXPECT_FALSE(folder.prepare(out, error)) << text;
+    EXPECT_NE(error.find(message), std::string::npos) << error;
+  }
   folder.write("chat_template.jinja", "file");
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.chatTemplate, "file");
   std::string again = out.data;
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.data, again); // equal input, equal bytes
+  for (const auto &[config, message] : std::initializer_list<std::pair<const char *, const char *>>{
+           {R"({"bos_token": 5})", "bos_token: expected a string or {\"content\": …}, got 5"},
+           {R"({"eos_token": {"content": 5}})", "eos_token.content: expected a string, got 5"},
+           {R"({"added_tokens_decoder": 5})",
+            "added_tokens_decoder of tokenizer_config.json: expected an object, got 5"},
+           {R"({"added_tokens_decoder": {"x": {"content": "y"}}})",
+            "added_tokens_decoder of tokenizer_config.json: expected an id as key, got \"x\""},
+           {R"({"added_tokens_decoder": {"3000": "y"}})",
+            "added_tokens_decoder of tokenizer_config.json: 3000: expected an object, got \"y\""},
+           {R"({"added_tokens_decoder": {"3000": {"content": "y", "special": 1}}})",
+            "field 'special': expected true or false, got 1"}}) {
+    folder.write("tokenizer_config.json", config);
+    EXPECT_FALSE(folder.prepare(out, error)) << config;
+    EXPECT_NE(error.find(message), std::string::npos) << error;
+  }
   folder.write("tokenizer_config.json", "{\"bos_token\": ");
   EXPECT_FALSE(folder.prepare(out, error));
   EXPECT_NE(error.find("tokenizer_config.json: "), std::string::npos) << error;
