@@ -24,9 +24,8 @@ constexpr uint32_t measuredSteps = 2;
 constexpr uint32_t settlingSteps = 4;
 constexpr double mostOfAverage = 4;
 constexpr double cells = 2048; // of a table
-// Ways of a problem. Simulated problems of seven kinds, at four budgets each, are worth 0.804 on
-// average with these numbers, 0.796 to 0.803 with others, 0.767 when all problems are taken for
-// one, and 0.818 with the best fixed number of samples at once, a different one each time.
+// Ways of a problem. Chosen on simulated problems of seven kinds at four budgets (docs/votes.md):
+// other numbers lost up to 0.008 of what their votes are worth, taking all problems for one 0.037.
 constexpr size_t keptProblems = 24;
 constexpr double samplesOfAll = 0.25; // what all samples say counts as so many of a problem's own
 constexpr double samplesOfWay = 3;    // as a way's hazard does beside what is seen of this problem
@@ -175,12 +174,16 @@ std::vector<double> survivalOf(const std::vector<double> &hazards, double most, 
 }
 
 /// The chance of an end in each stretch below `length`, by what was seen and, beforehand,
-/// log-uniform lengths up to `most`.
+/// log-uniform lengths up to `most`, but no less than in the stretch before: where none has come
+/// yet, because all were cut before, they go on to end as they did.
 std::vector<double> hazardsOf(const LifeTable &seen, double most, double length) {
   std::vector<double> hazards;
-  for (size_t i = 0; i < stretches && edge(i) < length; ++i)
-    hazards.push_back((seen.endedIn(i) + priorSamples * logUniformHazard(i, firstEdge, most)) /
-                      (seen.cameTo(i) + priorSamples));
+  double before = 0;
+  for (size_t i = 0; i < stretches && edge(i) < length; ++i) {
+    const double assumed = std::max(logUniformHazard(i, firstEdge, most), before);
+    before = (seen.endedIn(i) + priorSamples * assumed) / (seen.cameTo(i) + priorSamples);
+    hazards.push_back(before);
+  }
   return hazards;
 }
 
@@ -371,23 +374,31 @@ struct Prospect {
 Prospect prospectOf(const std::vector<Group> &groups, uint32_t count, double steps, bool refilled,
                     uint32_t ended, const std::vector<Lengths::Way> &ways) {
   Prospect out;
+  double begun = ended;
+  for (const Group &group : groups)
+    begun += double(group.samples.size());
   for (const Lengths::Way &way : ways) {
     const Place place(way.table, steps, refilled);
     double ends = 0, none = 1; // the chance of none
+    double endsOfBegun = ended;
     uint32_t left = count;
     auto add = [&](double age, uint32_t samples) {
       ends += samples * place.ends(age);
       none *= std::pow(way.table.survives(age, steps), samples);
       left -= samples;
     };
-    for (const Group &group : groups)
-      add(group.age, std::min(left, uint32_t(group.samples.size())));
+    for (const Group &group : groups) {
+      const uint32_t samples = std::min(left, uint32_t(group.samples.size()));
+      endsOfBegun += samples * (1 - way.table.survives(group.age, steps));
+      add(group.age, samples);
+    }
     add(0, left);
+    const double share = begun > 0 ? endsOfBegun / begun : 1 - way.table.survives(0, steps);
     out.ends += way.chance * ends;
     if (ended > 0)
-      out.worth += way.chance * worthOfEnds(ended + ends);
+      out.worth += way.chance * worthOfVote(ended + ends, share);
     else if (none < 1)
-      out.worth += way.chance * (1 - none) * worthOfEnds(std::max(1.0, ends / (1 - none)));
+      out.worth += way.chance * (1 - none) * worthOfVote(std::max(1.0, ends / (1 - none)), share);
   }
   return out;
 }
@@ -397,6 +408,12 @@ Prospect prospectOf(const std::vector<Group> &groups, uint32_t count, double ste
 double worthOfEnds(double ends) {
   constexpr double ofOne = 5.0 / 6;
   return ends < 1 ? ofOne * ends : 1 - (1 - ofOne) * std::pow(ends, -0.75);
+}
+
+double worthOfVote(double ends, double share) {
+  constexpr double ofShortest = 0.7;
+  const double whole = worthOfEnds(ends), least = std::min(whole, ofShortest);
+  return least + (whole - least) * share;
 }
 
 BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
