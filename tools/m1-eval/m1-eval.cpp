@@ -22,8 +22,9 @@ using namespace m1tool;
 namespace {
 
 struct Arguments {
-  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out", device = "cpu", tuning;
-  uint32_t threads = 0, limit = 0, shots = 0;
+  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out";
+  uint32_t limit = 0, shots = 0;
+  DeviceFlags devices;
   TrustFlags trust;
   DatasetFields fields;
   EvaluationOptions evaluation;
@@ -242,27 +243,23 @@ Status run(Arguments &arguments) {
   M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
   if (!arguments.fewShot.empty())
     M1_TRY(readDataset(arguments.fewShot, arguments.shots, &engine.examples, arguments.fields));
-  std::vector<std::string> devices;
-  M1_TRY(listDevices(arguments.device, &devices));
   ModelOptions modelOptions;
-  modelOptions.deviceOptions.threads = arguments.threads;
-  modelOptions.deviceOptions.tuning = arguments.tuning;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
   std::vector<std::unique_ptr<Model>> models;
-  M1_TRY(loadModels(arguments.artifact, devices, modelOptions, &models));
+  M1_TRY(loadModels(arguments.artifact, arguments.devices, modelOptions, &models));
   Model &model = *models[0];
   applyModelDefaults("m1-eval", model, &engine.generation);
 
   engine.planBudgets = engine.slots == 0;
   if (engine.slots == 0)
-    engine.slots = fastestBatch(model, arguments.threads);
+    engine.slots = fastestBatch(model, arguments.devices.threads);
   evaluation.seed = engine.generation.sampling.seed;
   evaluation.stop = arguments.voting.stop;
   evaluation.weighByConfidence = arguments.voting.byConfidence;
   evaluation.oneAtATime = engine.generation.timeBudget > 0;
   // Enough to refill places as they come free, few enough that a problem starts soon after its
   // clock does.
-  const uint32_t places = engine.slots * uint32_t(devices.size());
+  const uint32_t places = engine.slots * uint32_t(models.size());
   evaluation.maxWaiting = std::max(1u, places / 8);
   // As many problems as fill the places with a few ballots each, and some to follow.
   const uint32_t filling = places / evaluation.ballotsAtOnce;
@@ -411,15 +408,7 @@ int main(int argc, char **argv) {
                                   "In samples.jsonl also log probabilities of the tokens and of "
                                   "this many alternatives")
                        ->check(CLI::Range(0, 64));
-  app.add_option("--device", arguments.device, devicesHelp)
-      ->capture_default_str()
-      ->check(isDeviceList);
-  app.add_option("--tuning", arguments.tuning,
-                 "CUDA: the table of products that m1-bench --tune wrote")
-      ->type_name("FILE");
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  addDeviceFlags(app, &arguments.devices);
   addTrustFlags(app, &arguments.trust);
   app.add_option("--slots", engine.slots,
                  "Samples at once on each device; 0: as many as make it fast, if they fit")

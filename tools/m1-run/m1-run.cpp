@@ -17,15 +17,11 @@ namespace {
 Status run(Arguments arguments) {
   catchInterrupts();
   auto began = std::chrono::steady_clock::now();
-  std::vector<std::string> devices;
-  M1_TRY(listDevices(arguments.device, &devices));
   ModelOptions options;
-  options.deviceOptions.threads = arguments.threads;
-  options.deviceOptions.tuning = arguments.tuning;
   options.interrupted = [] { return interruptFlag().load(); };
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::vector<std::unique_ptr<Model>> models;
-  M1_TRY(loadModels(arguments.artifact, devices, options, &models));
+  M1_TRY(loadModels(arguments.artifact, arguments.devices, options, &models));
   Model &model = *models[0];
   const double loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -76,9 +72,9 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string other = firstGiven({"--json-stream", "--time-budget", "--trace"});
         !other.empty())
       return other + " is for one prompt: not with --prompts";
-  if (!isDevice(arguments.device).empty())
+  if (const std::string &device = arguments.devices.device; !isDevice(device).empty())
     if (std::string other = firstGiven({"--chat", "--trace", "--dump-logits"}); !other.empty())
-      return other + " is for one device: not with --device " + arguments.device;
+      return other + " is for one device: not with --device " + device;
   if (given("--trace") && arguments.checkNumerics)
     return "--check-numerics waits after every launch: not with --trace";
   if (given("--dump-logits")) {
@@ -100,7 +96,7 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string mistake =
             overwrites(flag, *path,
                        {arguments.artifact, arguments.promptFile, arguments.inputIds,
-                        arguments.promptsFile, arguments.tuning});
+                        arguments.promptsFile, arguments.devices.tuning});
         !mistake.empty())
       return mistake;
   if (arguments.json && arguments.jsonStream)
@@ -137,15 +133,7 @@ int main(int argc, char **argv) {
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, devicesHelp)
-      ->capture_default_str()
-      ->check(isDeviceList);
-  app.add_option("--tuning", arguments.tuning,
-                 "CUDA: the table of products that m1-bench --tune wrote")
-      ->type_name("FILE");
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  addDeviceFlags(app, &arguments.devices);
   addTrustFlags(app, &arguments.trust);
 
   app.add_option("--prompt", arguments.promptText, "The user's message")

@@ -240,9 +240,10 @@ Status runPrompt(const std::vector<Model *> &models, const Arguments &arguments,
   // The prompt that several samples fork from is a sequence, too.
   const uint32_t devices = uint32_t(models.size());
   const uint32_t share = (arguments.samples + devices - 1) / devices;
-  const uint32_t slots = arguments.slots ? arguments.slots
-                                         : std::min(share, fastestBatch(model, arguments.threads)) +
-                                               (arguments.samples > 1);
+  const uint32_t slots = arguments.slots
+                             ? arguments.slots
+                             : std::min(share, fastestBatch(model, arguments.devices.threads)) +
+                                   (arguments.samples > 1);
   // One prompt: there is no other whose prefix could be reused.
   Running running;
   M1_TRY(start(models, arguments, std::move(text), slots, context, 0, &running));

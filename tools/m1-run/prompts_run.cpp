@@ -110,7 +110,7 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
   const uint32_t slots =
       arguments.slots
           ? arguments.slots
-          : uint32_t(std::min<uint64_t>(share, fastestBatch(model, arguments.threads))) +
+          : uint32_t(std::min<uint64_t>(share, fastestBatch(model, arguments.devices.threads))) +
                 (arguments.samples > 1);
   Running running;
   M1_TRY(start(models, arguments, std::move(text), slots, context, 2, &running));
