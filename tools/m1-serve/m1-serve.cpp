@@ -309,26 +309,8 @@ Status run(const Arguments &arguments) {
   return serving.untilStopped(signals);
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
-  m1tool::prepareProcess();
-  m1tool::reportOutOfMemory();
-  Arguments arguments;
-  CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
-               "m1-serve"};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
-  app.set_config("--config", "", "Read options from a file of lines option = value")
-      ->type_name("FILE")
-      ->check(isConfiguration);
-  app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
-  app.get_config_formatter_base()->arrayDelimiter('\n');   // a value is a line: cuda:0,1 is one
-  app.footer("Example\n"
-             "  m1-serve model.m1a --port 8000\n"
-             "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
-             "application/json' \\\n"
-             "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17*23?\"}]}'");
+void addOptions(CLI::App &app, Arguments *out) {
+  Arguments &arguments = *out;
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
@@ -403,6 +385,29 @@ int main(int argc, char **argv) {
       ->group("Engine")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  m1tool::prepareProcess();
+  m1tool::reportOutOfMemory();
+  Arguments arguments;
+  CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
+               "m1-serve"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
+  app.set_config("--config", "", "Read options from a file of lines option = value")
+      ->type_name("FILE")
+      ->check(isConfiguration);
+  app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
+  app.get_config_formatter_base()->arrayDelimiter('\n');   // a value is a line: cuda:0,1 is one
+  app.footer("Example\n"
+             "  m1-serve model.m1a --port 8000\n"
+             "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
+             "application/json' \\\n"
+             "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17*23?\"}]}'");
+  addOptions(app, &arguments);
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
