@@ -82,6 +82,8 @@ private:
   }
   Offset<flatbuffers::Vector<const fbs::TensorRows *>> sources(const WeightEntry &entry);
   Offset<fbs::Weight> weight(const WeightEntry &entry);
+  Offset<fbs::Tokenizer> tokenizer();
+  Offset<fbs::GenerationDefaults> generation();
   Offset<fbs::State> state(m1::StateOp op);
   Offset<fbs::Target> target(const ArtifactTarget &target,
                              ArrayRef<std::pair<uint64_t, uint64_t>> code,
@@ -386,6 +388,34 @@ Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
                            tuningList);
 }
 
+/// Null without one, as the other part of an artifact that may be missing.
+Offset<fbs::Tokenizer> TableBuilder::tokenizer() {
+  if (options.tokenizer.empty())
+    return {};
+  fbs::Segment data(layout.tokenizerOffset, options.tokenizer.size());
+  auto chat = string(options.chatTemplate), bos = string(options.bosToken),
+       eos = string(options.eosToken);
+  return fbs::CreateTokenizer(fb, &data, chat, bos, eos);
+}
+
+Offset<fbs::GenerationDefaults> TableBuilder::generation() {
+  const GenerationDefaults &from = options.generation;
+  if (from.empty())
+    return {};
+  fbs::GenerationDefaultsBuilder table(fb);
+  if (from.temperature)
+    table.add_temperature(static_cast<float>(*from.temperature));
+  if (from.topK)
+    table.add_top_k(static_cast<uint32_t>(*from.topK));
+  if (from.topP)
+    table.add_top_p(static_cast<float>(*from.topP));
+  if (from.minP)
+    table.add_min_p(static_cast<float>(*from.minP));
+  if (from.repetitionPenalty)
+    table.add_repetition_penalty(static_cast<float>(*from.repetitionPenalty));
+  return table.Finish();
+}
+
 std::string TableBuilder::build() {
   fb.ForceDefaults(true); // every scalar is stored, so the size does not depend on values
   m1::ModelOp model = m1::getModel(module);
@@ -410,33 +440,13 @@ std::string TableBuilder::build() {
   std::vector<Offset<fbs::Target>> targetTables;
   for (auto [entry, code, tuning] : llvm::zip_equal(targets, layout.code, layout.tuning))
     targetTables.push_back(target(entry, code, tuning));
-  Offset<fbs::Tokenizer> tokenizer;
-  if (!options.tokenizer.empty()) {
-    fbs::Segment data(layout.tokenizerOffset, options.tokenizer.size());
-    auto chat = string(options.chatTemplate), bos = string(options.bosToken),
-         eos = string(options.eosToken);
-    tokenizer = fbs::CreateTokenizer(fb, &data, chat, bos, eos);
-  }
+  const Offset<fbs::Tokenizer> tokenizerTable = tokenizer();
   std::vector<Offset<fbs::KeyValue>> properties;
   for (auto &[key, value] : options.properties) {
     auto k = string(key), v = string(value);
     properties.push_back(fbs::CreateKeyValue(fb, k, v));
   }
-  Offset<fbs::GenerationDefaults> generation;
-  if (const GenerationDefaults &from = options.generation; !from.empty()) {
-    fbs::GenerationDefaultsBuilder table(fb);
-    if (from.temperature)
-      table.add_temperature(static_cast<float>(*from.temperature));
-    if (from.topK)
-      table.add_top_k(static_cast<uint32_t>(*from.topK));
-    if (from.topP)
-      table.add_top_p(static_cast<float>(*from.topP));
-    if (from.minP)
-      table.add_min_p(static_cast<float>(*from.minP));
-    if (from.repetitionPenalty)
-      table.add_repetition_penalty(static_cast<float>(*from.repetitionPenalty));
-    generation = table.Finish();
-  }
+  const Offset<fbs::GenerationDefaults> generationTable = generation();
   Offset<fbs::ModuleText> moduleText;
   if (!options.moduleText.empty()) {
     fbs::Segment data(layout.moduleTextOffset, options.moduleText.packed.size());
@@ -471,13 +481,13 @@ std::string TableBuilder::build() {
   builder.add_dummy_seed(options.dummySeed);
   builder.add_states(stateList);
   builder.add_targets(targetList);
-  if (!tokenizer.IsNull())
-    builder.add_tokenizer(tokenizer);
+  if (!tokenizerTable.IsNull())
+    builder.add_tokenizer(tokenizerTable);
   builder.add_properties(propertyList);
   fbs::Segment checks(layout.checksOffset, layout.checksSize);
   builder.add_weight_checks(&checks);
-  if (!generation.IsNull())
-    builder.add_generation_defaults(generation);
+  if (!generationTable.IsNull())
+    builder.add_generation_defaults(generationTable);
   if (!moduleText.IsNull())
     builder.add_module_text(moduleText);
   builder.add_checkpoint_tensors(tensorList);

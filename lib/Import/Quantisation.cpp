@@ -1,8 +1,6 @@
 #include "Quantisation.h"
 
 #include "llvm/ADT/STLExtras.h"
-#include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/Regex.h"
 
 using namespace mlir;
 using namespace m1c;
@@ -84,45 +82,38 @@ private:
     if (fields.has("kv_cache_scheme"))
       addRuntime("caches");
     Fields groups = fields.child("config_groups");
+    int count = 0;
+    groups.forEach([&](StringRef name, const llvm::json::Value &) {
+      count += groups.child(name).has("weights");
+    });
     bool quantisesActivations = false;
     groups.forEach([&](StringRef name, const llvm::json::Value &) {
-      readGroup(groups.child(name), format, quantisesActivations);
+      readGroup(groups.child(name), format, count > 1, quantisesActivations);
     });
     if (quantisesActivations)
       addRuntime("activations");
     if (out.schemes.empty() && !fields.hasFailed())
       fields.error("config_groups") << "expected at least one group with 'weights'";
-    if (out.schemes.size() > 1) // else nothing depends on them
-      groups.forEach(
-          [&](StringRef name, const llvm::json::Value &) { checkTargets(groups.child(name)); });
   }
 
-  /// Whether there is a \d or another such class of Python's, which is the letter in POSIX's form.
-  static bool hasClass(StringRef pattern, std::string &problem) {
-    for (size_t at = pattern.find('\\'); at != StringRef::npos; at = pattern.find('\\', at + 2))
-      if (at + 1 < pattern.size() && llvm::isAlpha(pattern[at + 1])) {
-        problem = "no classes such as " + pattern.substr(at, 2).str();
-        return true;
-      }
-    return false;
-  }
-
-  /// A pattern that matches nothing would give its modules to another group.
-  static void checkTargets(const Fields &group) {
-    for (const std::string &target : wordsOf(group, "targets")) {
-      StringRef pattern = target;
-      if (!pattern.consume_front("re:"))
-        continue;
+  /// Patterns are compiled where there are several groups: nothing depends on those of one alone.
+  static std::vector<QuantTarget> readTargets(const Fields &group, bool several) {
+    std::vector<QuantTarget> targets;
+    for (const std::string &text : wordsOf(group, "targets")) {
+      QuantTarget &target = targets.emplace_back(QuantTarget{text, nullptr});
       std::string problem;
-      if (!llvm::Regex(pattern).isValid(problem) || hasClass(pattern, problem))
-        group.error("targets") << "expected regular expressions in POSIX's form, got \"" << target
-                               << "\": " << problem;
+      if (StringRef pattern = text; several && pattern.consume_front("re:"))
+        target.pattern = m1rt::Regex::compile(pattern, problem);
+      if (!problem.empty())
+        group.error("targets") << problem;
     }
+    return targets;
   }
 
-  void readGroup(const Fields &group, std::string format, bool &quantisesActivations) {
+  void readGroup(const Fields &group, std::string format, bool several,
+                 bool &quantisesActivations) {
     QuantScheme scheme;
-    scheme.targets = wordsOf(group, "targets");
+    scheme.targets = readTargets(group, several);
     format = group.string("format").value_or(format);
     expectNothing(group, "output_activations", "; quantised results are not supported");
     if (Fields inputs = group.child("input_activations"))

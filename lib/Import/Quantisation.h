@@ -3,9 +3,11 @@
 #define M1C_LIB_IMPORT_QUANTISATION_H
 
 #include "Fields.h"
+#include "tokenizer/pre_tokenizer.h"
 
 #include "llvm/ADT/SmallVector.h"
 
+#include <memory>
 #include <vector>
 
 namespace m1c {
@@ -13,15 +15,21 @@ namespace m1c {
 /// The library that has quantised the weights, in whose form they lie.
 enum class QuantMethod { compressedTensors, fp8, fbgemmFp8, gptq, awq };
 
+/// Modules that a group of compressed-tensors names: one by its name, the class "Linear", or, as
+/// Python's re.match has it, those whose names begin with what the pattern behind "re:" matches.
+struct QuantTarget {
+  std::string text;
+  std::shared_ptr<const m1rt::Regex> pattern; // null where there is none, or a single group
+};
+
 /// How the weights of some modules are quantised.
 struct QuantScheme {
-  /// Of compressed-tensors: names of modules, "re:" and a regular expression, or "Linear".
-  std::vector<std::string> targets;
-  bool isFloat = false;    // e4m3; else integers
-  int64_t bits = 8;        // of a code
-  bool isPacked = false;   // several codes in an i32
-  bool isSymmetric = true; // without zero points
-  bool hasIndex = false;   // columns are in groups out of order, which a tensor must then tell
+  std::vector<QuantTarget> targets; // of compressed-tensors
+  bool isFloat = false;             // e4m3; else integers
+  int64_t bits = 8;                 // of a code
+  bool isPacked = false;            // several codes in an i32
+  bool isSymmetric = true;          // without zero points
+  bool hasIndex = false; // columns are in groups out of order, which a tensor must then tell
   /// Of columns with one scale; 0: a whole row.
   int64_t groupSize = 0;
   /// One scale for the whole matrix, or one for each such block.

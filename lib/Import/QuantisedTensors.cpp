@@ -8,7 +8,6 @@
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/Regex.h"
 
 #include <map>
 
@@ -42,15 +41,17 @@ bool isFloat(StoredType type) {
 }
 
 /// Whether a module is among those that a group of compressed-tensors names, and how closely: by
-/// its name, a pattern, or its class.
-int closeness(const QuantScheme &scheme, StringRef module) {
+/// its name (3), a pattern (2), or its class (1). `problem` says which pattern takes too long.
+int closeness(const QuantScheme &scheme, StringRef module, std::string &problem) {
   int best = 0;
-  for (StringRef target : scheme.targets) {
-    if (target == module)
+  for (const QuantTarget &target : scheme.targets) {
+    std::vector<m1rt::Regex::Span> matches;
+    if (target.text == module)
       best = std::max(best, 3);
-    else if (target.consume_front("re:") && llvm::Regex(("^(" + target + ")").str()).match(module))
+    else if (target.pattern && target.pattern->findAll(module, matches, problem) &&
+             !matches.empty() && matches[0].begin == 0)
       best = std::max(best, 2);
-    else if (target == "Linear")
+    else if (target.text == "Linear")
       best = std::max(best, 1);
   }
   return best;
@@ -183,16 +184,22 @@ private:
     if (quantisation.schemes.size() == 1)
       return found;
     int best = 0;
+    std::string problem;
     for (const QuantScheme &scheme : quantisation.schemes)
-      if (int here = closeness(scheme, module); here > best) {
+      if (int here = closeness(scheme, module, problem); here > best) {
         best = here;
         found = &scheme;
       }
-    if (best)
+    if (best && problem.empty())
       return found;
-    emitError() << pathOf(codes) << ": tensor '" << codes.name
-                << "': no group of 'quantization_config.config_groups' targets module '" << module
-                << "'";
+    if (!problem.empty())
+      emitError() << pathOf(codes) << ": tensor '" << codes.name
+                  << "': its group of 'quantization_config.config_groups' is not found: "
+                  << problem;
+    else
+      emitError() << pathOf(codes) << ": tensor '" << codes.name
+                  << "': no group of 'quantization_config.config_groups' targets module '" << module
+                  << "'";
     return nullptr;
   }
 

@@ -388,6 +388,97 @@ LogicalResult writeStored(const StoredWeight *stored, WeightSink sink) {
   return success();
 }
 
+/// The rows of tensors that the weight is made of, one part for each of its sources.
+LogicalResult findParts(WeightOp weight, WeightOp source, const CheckpointData &data,
+                        SmallVectorImpl<Part> &parts) {
+  for (auto [i, name] : llvm::enumerate(source.getSourcesAttr().getAsRange<StringAttr>())) {
+    const SourceTensor *tensor = data.find(name);
+    if (!tensor)
+      return weight.emitOpError() << "the checkpoint holds no tensor '" << name.getValue() << "'";
+    Part &part = parts.emplace_back(Part{tensor, 0, tensor->shape.empty() ? 1 : tensor->shape[0]});
+    if (std::optional<ArrayRef<int64_t>> rows = source.getRows()) {
+      int64_t first = (*rows)[2 * i], taken = (*rows)[2 * i + 1];
+      if (tensor->shape.empty() || taken > tensor->shape[0] || first > tensor->shape[0] - taken)
+        return weight.emitOpError() << "tensor '" << name.getValue() << "' has no rows " << first
+                                    << " to " << first + taken;
+      part.first = first;
+      part.rows = taken;
+    }
+  }
+  return success();
+}
+
+/// How long the rows are that the parts make; those of int4 are as long as the sources', not as the
+/// bytes that they take.
+FailureOr<int64_t> columnsOf(WeightOp weight, WeightOp source, ArrayRef<Part> parts) {
+  int64_t count = 0;
+  for (const Part &part : parts)
+    count += part.countElements();
+  RankedTensorType type = source.getTensorType();
+  const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
+  if (groups && groups->bits == 4) {
+    const int64_t n = type.getDimSize(0), columns = count / n;
+    if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
+        (source != weight &&
+         groupsOf(columns, groups->group) != weight.getTensorType().getDimSize(1)))
+      return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
+                                  << type.getDimSize(1) << " bytes, got " << count << " elements";
+    return columns;
+  }
+  if (count != type.getNumElements())
+    return weight.emitOpError() << "expected sources of " << type.getNumElements()
+                                << " elements together, got " << count;
+  return type.getRank() ? type.getShape().back() : 1;
+}
+
+/// What `weight` becomes: its elements as they are, or codes or scales of `source`.
+Form formOf(WeightOp weight, WeightOp source) {
+  const bool ofScales = source != weight;
+  if (!source.isQuantised())
+    return Writer::formOf(weight.getTensorType().getElementType());
+  if (groupFormOf(source.getTransform()))
+    return ofScales ? Form::groupScales : Form::groups;
+  if (source.getTransform() == Transform::Fp8Rows)
+    return ofScales ? Form::fp8Scales : Form::fp8Rows;
+  return ofScales ? Form::int8Scales : Form::int8Rows;
+}
+
+/// How much an error in each column counts; nothing where all count alike.
+LogicalResult readImportance(WeightOp source, int64_t columns, std::vector<float> &importance) {
+  Attribute given = source->getAttr(columnImportanceName);
+  if (!given)
+    return success();
+  const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
+  auto values = dyn_cast<DenseFPElementsAttr>(given);
+  if (!groups || groups->bits != 4 || !values ||
+      values.getType() != RankedTensorType::get({columns}, Float32Type::get(source.getContext())))
+    return source.emitOpError() << "expected " << columnImportanceName
+                                << " with transform int4_groups_…, " << columns
+                                << " numbers of f32";
+  llvm::append_range(importance, values.getValues<float>());
+  return success();
+}
+
+/// Codes or scales that the checkpoint holds itself, as the weight says.
+LogicalResult writeStoredGroups(WeightOp weight, WeightOp source, const CheckpointData &data,
+                                ArrayRef<Part> parts, int64_t columns, Writer &write,
+                                WeightSink sink) {
+  const GroupForm groups = *groupFormOf(source.getTransform());
+  const Type scales = source->getAttrOfType<TypeAttr>(storedScalesName).getValue();
+  const StoredGroups expected{groups.bits, groups.group,
+                              scales.isF16() ? StoredType::f16 : StoredType::bf16};
+  for (const Part &part : parts) {
+    if (!holdsGroups(*part.tensor, columns, expected))
+      return weight.emitOpError() << "expected tensor '" << part.tensor->name << "' to hold int"
+                                  << groups.bits << " in groups of " << groups.group
+                                  << " with scales of " << scales << ", as " << storedScalesName
+                                  << " says";
+    if (failed(writeStoredGroups(source, data, part, columns, write, expected.scales, sink)))
+      return failure();
+  }
+  return success();
+}
+
 } // namespace
 
 void m1c::storeValues(ArrayRef<float> values, StoredType type, SmallVectorImpl<char> &bytes) {
@@ -447,78 +538,26 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
   // Whose sources are read: for scales those of the weight that they belong to.
   WeightOp source = weight.getScalesOfAttr() ? weight.getScaled() : weight;
   assert(source && "the verifier looks for the weight of scales_of");
-  const bool quantised = source.isQuantised();
-  Type elementType = weight.getTensorType().getElementType();
-  int64_t count = 0;
   SmallVector<Part> parts;
-  for (auto [i, name] : llvm::enumerate(source.getSourcesAttr().getAsRange<StringAttr>())) {
-    const SourceTensor *tensor = data.find(name);
-    if (!tensor)
-      return weight.emitOpError() << "the checkpoint holds no tensor '" << name.getValue() << "'";
-    Part &part = parts.emplace_back(Part{tensor, 0, tensor->shape.empty() ? 1 : tensor->shape[0]});
-    if (std::optional<ArrayRef<int64_t>> rows = source.getRows()) {
-      int64_t first = (*rows)[2 * i], taken = (*rows)[2 * i + 1];
-      if (tensor->shape.empty() || taken > tensor->shape[0] || first > tensor->shape[0] - taken)
-        return weight.emitOpError() << "tensor '" << name.getValue() << "' has no rows " << first
-                                    << " to " << first + taken;
-      part.first = first;
-      part.rows = taken;
-    }
-    count += part.countElements();
-  }
-  RankedTensorType type = source.getTensorType();
-  const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
-  const bool isInt4 = groups && groups->bits == 4;
-  if (isInt4) { // the columns are those of the sources
-    int64_t n = type.getDimSize(0), columns = count / n;
-    if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
-        (source != weight &&
-         groupsOf(columns, groups->group) != weight.getTensorType().getDimSize(1)))
-      return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
-                                  << type.getDimSize(1) << " bytes, got " << count << " elements";
-    type = RankedTensorType::get({n, columns}, type.getElementType());
-  } else if (count != type.getNumElements()) {
-    return weight.emitOpError() << "expected sources of " << type.getNumElements()
-                                << " elements together, got " << count;
-  }
-  const bool isFp8 = source.getTransform() == Transform::Fp8Rows, ofScales = source != weight;
-  Form form = !quantised ? Writer::formOf(elementType)
-              : groups   ? (ofScales ? Form::groupScales : Form::groups)
-              : isFp8    ? (ofScales ? Form::fp8Scales : Form::fp8Rows)
-                         : (ofScales ? Form::int8Scales : Form::int8Rows);
-  const int64_t columns = type.getRank() ? type.getShape().back() : 1;
+  if (failed(findParts(weight, source, data, parts)))
+    return failure();
+  const FailureOr<int64_t> columns = columnsOf(weight, source, parts);
+  if (failed(columns))
+    return failure();
   std::vector<float> importance;
-  if (auto given = source->getAttr(columnImportanceName)) {
-    auto values = dyn_cast<DenseFPElementsAttr>(given);
-    if (!isInt4 || !values ||
-        values.getType() != RankedTensorType::get({columns}, Float32Type::get(source.getContext())))
-      return source.emitOpError() << "expected " << columnImportanceName
-                                  << " with transform int4_groups_…, " << columns
-                                  << " numbers of f32";
-    llvm::append_range(importance, values.getValues<float>());
-  }
-  Writer write(form, columns, sink, groups.value_or(GroupForm()), std::move(importance));
-  const auto stored = source->getAttrOfType<TypeAttr>(storedScalesName);
-  if (groups && stored) {
-    const StoredGroups expected{groups->bits, groups->group,
-                                stored.getValue().isF16() ? StoredType::f16 : StoredType::bf16};
-    for (const Part &part : parts) {
-      if (!holdsGroups(*part.tensor, columns, expected))
-        return weight.emitOpError()
-               << "expected tensor '" << part.tensor->name << "' to hold int" << groups->bits
-               << " in groups of " << groups->group << " with scales of " << stored.getValue()
-               << ", as " << storedScalesName << " says";
-      if (failed(writeStoredGroups(source, data, part, columns, write, expected.scales, sink)))
-        return failure();
-    }
-    return success();
-  }
-  if (ofScales && elementType.isF16())
+  if (failed(readImportance(source, *columns, importance)))
+    return failure();
+  const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
+  Writer write(formOf(weight, source), *columns, sink, groups.value_or(GroupForm()),
+               std::move(importance));
+  if (groups && source->getAttrOfType<TypeAttr>(storedScalesName))
+    return writeStoredGroups(weight, source, data, parts, *columns, write, sink);
+  if (Type type = weight.getTensorType().getElementType(); source != weight && type.isF16())
     return weight.emitOpError() << "expected scales of bf16 where the checkpoint holds none, got "
-                                << elementType;
+                                << type;
   for (const Part &part : parts) {
     if (part.tensor->code) {
-      if (failed(writeCoded(source, data, part, columns, write, sink)))
+      if (failed(writeCoded(source, data, part, *columns, write, sink)))
         return failure();
       continue;
     }

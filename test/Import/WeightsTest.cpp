@@ -91,6 +91,25 @@ protected:
     return result;
   }
 
+  /// What `@w : declaration` becomes, and of each row the scales of bf16.
+  struct Quantised {
+    std::vector<uint8_t> codes;
+    std::vector<float> scales;
+  };
+  Quantised quantise(const std::string &declaration, int rows, int groups,
+                     const std::vector<Checkpoint::Tensor> &tensors) {
+    Quantised result{values<uint8_t>(write(declaration, tensors)), {}};
+    const std::string shape = std::to_string(rows) + "x" + std::to_string(groups);
+    const std::string scales =
+        "tensor<" + shape + "xbf16> {scales_of = @q}\nm1.weight @q : " + declaration;
+    for (uint16_t half : values<uint16_t>(write(scales, tensors))) {
+      const uint32_t bits = uint32_t(half) << 16;
+      std::memcpy(&result.scales.emplace_back(), &bits, 4);
+    }
+    EXPECT_EQ(result.scales.size(), size_t(rows) * groups);
+    return result;
+  }
+
   MLIRContext context;
   std::vector<std::string> messages;
   size_t largestChunk = 0;
@@ -239,19 +258,13 @@ TEST_F(Weights, QuantisesGroups) {
                                     "#m1<transform int4_groups_" +
                                     std::to_string(group) + ">}";
     const int groups = (columns + group - 1) / group;
-    auto bytes = values<uint8_t>(write(declaration, tensors));
-    auto scales =
-        values<uint16_t>(write("tensor<300x" + std::to_string(groups) +
-                                   "xbf16> {scales_of = @q}\nm1.weight @q : " + declaration,
-                               tensors));
+    const auto [bytes, scales] = quantise(declaration, rows, groups, tensors);
     ASSERT_EQ(bytes.size(), 300u * 512);
-    ASSERT_EQ(scales.size(), 300u * groups);
     double worst = 0, squares = 0, errors = 0;
     for (int row = 0; row < rows; ++row)
       for (int g = 0; g < groups; ++g) {
-        uint32_t bits = uint32_t(scales[row * groups + g]) << 16;
-        float scale, largest = 0;
-        std::memcpy(&scale, &bits, 4);
+        const float scale = scales[row * groups + g];
+        float largest = 0;
         const int begin = g * group, end = std::min(columns, begin + group);
         for (int i = begin; i < end; ++i)
           if (std::abs(f32[row * columns + i]) > std::abs(largest))
@@ -288,18 +301,14 @@ TEST_F(Weights, QuantisesGroups) {
        bytesOf<float>({0, -0.f, 1, std::nanf(""), -INFINITY, 1, 1e-44f, -1e-45f, 2, -4})}};
   const std::string five =
       "tensor<5x64xui8> {sources = [\"a\"], transform = #m1<transform int4_groups_32>}";
-  auto bytes = values<uint8_t>(write(five, special));
+  const auto [bytes, scales] = quantise(five, 5, 1, special);
+  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself alone";
   ASSERT_EQ(bytes.size(), 5u * 64);
   EXPECT_EQ(std::count(bytes.begin(), bytes.begin() + 4 * 64, 0), 4 * 64);
-  EXPECT_EQ(messages.size(), 1u);
-  auto scales =
-      values<uint16_t>(write("tensor<5x1xbf16> {scales_of = @q}\nm1.weight @q : " + five, special));
-  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself";
   EXPECT_EQ(scales[0], 0);
-  EXPECT_GT(scales[1] & 0x7fff, 0x7f80); // NaN
-  EXPECT_GT(scales[2] & 0x7fff, 0x7f80);
+  EXPECT_TRUE(std::isnan(scales[1]) && std::isnan(scales[2]));
   EXPECT_EQ(scales[3], 0);
-  EXPECT_EQ(scales[4], 0x3f00); // 0.5: both exact
+  EXPECT_EQ(scales[4], 0.5f); // both exact
   EXPECT_EQ(bytes[4 * 64] & 15, 4);
   EXPECT_EQ(bytes[4 * 64 + 2] & 15, 8);
   EXPECT_FALSE(write("tensor<4x64xui8> {sources = [\"a\"], transform = #m1<transform "
@@ -317,25 +326,14 @@ TEST_F(Weights, QuantisesGroupsToInt8) {
   for (size_t i = 0; i < f32.size(); ++i)
     f32[i] = float(int(i * 7919 % 20011) - 10005) * std::ldexp(1.f, int(i % 7) - 30);
   const std::vector<Checkpoint::Tensor> tensors = {{"a", "F32", "300,1000", bytesOf(f32)}};
-  auto valueOf = [](uint16_t half) {
-    const uint32_t bits = uint32_t(half) << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-  };
   for (int group : {32, 64, 128}) {
     SCOPED_TRACE(group);
     const std::string declaration = "tensor<300x1000xi8> {sources = [\"a\"], transform = "
                                     "#m1<transform int8_groups_" +
                                     std::to_string(group) + ">}";
     const int groups = (columns + group - 1) / group;
-    auto codes = values<int8_t>(write(declaration, tensors));
-    auto scales =
-        values<uint16_t>(write("tensor<300x" + std::to_string(groups) +
-                                   "xbf16> {scales_of = @q}\nm1.weight @q : " + declaration,
-                               tensors));
+    const auto [codes, scales] = quantise(declaration, rows, groups, tensors);
     ASSERT_EQ(codes.size(), f32.size());
-    ASSERT_EQ(scales.size(), 300u * groups);
     for (int row = 0; row < rows; ++row)
       for (int g = 0; g < groups; ++g) {
         const int begin = row * columns + g * group,
@@ -343,10 +341,11 @@ TEST_F(Weights, QuantisesGroupsToInt8) {
         float largest = 0;
         for (int i = begin; i < end; ++i)
           largest = std::max(largest, std::abs(f32[i]));
-        const float scale = valueOf(scales[row * groups + g]);
+        const float scale = scales[row * groups + g];
         ASSERT_NEAR(scale, largest / 127, largest / 127 / 256); // rounded to eight bits
         for (int i = begin; i < end; ++i)
-          ASSERT_EQ(codes[i], std::clamp(std::nearbyint(f32[i] / scale), -127.f, 127.f)) << i;
+          ASSERT_EQ(int8_t(codes[i]), std::clamp(std::nearbyint(f32[i] / scale), -127.f, 127.f))
+              << i;
       }
   }
   EXPECT_LE(largestChunk, size_t(1) << 20);
@@ -356,15 +355,12 @@ TEST_F(Weights, QuantisesGroupsToInt8) {
       {"a", "F32", "4,2", bytesOf<float>({0, -0.f, 1, std::nanf(""), -INFINITY, 1, 127, -254})}};
   const std::string four =
       "tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform int8_groups_32>}";
-  EXPECT_EQ(values<int8_t>(write(four, special)),
-            (std::vector<int8_t>{0, 0, 0, 0, 0, 0, 64, -127}));
-  EXPECT_EQ(messages.size(), 1u);
-  auto scales =
-      values<uint16_t>(write("tensor<4x1xbf16> {scales_of = @q}\nm1.weight @q : " + four, special));
-  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself";
+  const auto [codes, scales] = quantise(four, 4, 1, special);
+  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself alone";
+  EXPECT_EQ(codes, (std::vector<uint8_t>{0, 0, 0, 0, 0, 0, 64, uint8_t(-127)}));
   EXPECT_EQ(scales[0], 0);
-  EXPECT_TRUE(std::isnan(valueOf(scales[1])) && std::isnan(valueOf(scales[2])));
-  EXPECT_EQ(valueOf(scales[3]), 2);
+  EXPECT_TRUE(std::isnan(scales[1]) && std::isnan(scales[2]));
+  EXPECT_EQ(scales[3], 2);
   EXPECT_FALSE(write("tensor<4x1xf16> {scales_of = @q}\nm1.weight @q : " + four, special));
   EXPECT_EQ(messages.back(), "'m1.weight' op expected scales of bf16 where the checkpoint holds "
                              "none, got 'f16'");

@@ -300,11 +300,12 @@ class Quantised(unittest.TestCase):
         self.check(lambda name, *matrix: (lambda m: (compressed(m, packed=False), m))(make(*matrix)), config, "activations, which the library quantises, too, are not")
 
     def test_int8_of_every_kind(self):
+        """Patterns are Python's: with classes, from the name's beginning (mlp is not), to wherever they end."""
         one = self.matrix(low=-127, high=127, scale_type="F32", per_tensor=True, asymmetric=True)
         grouped = self.matrix(low=-127, high=127, scale_type="F16", group=16, asymmetric=True)
         config = group_config({"num_bits": 8, "strategy": "tensor", "symmetric": False}, "int-quantized")
         groups = config["config_groups"]
-        groups["group_0"]["targets"] = ["re:.*self_attn.*", "model.layers.0.mlp.up_proj"]
+        groups["group_0"]["targets"] = [r"re:model\.layers\.\d+\.(?!mlp)\w+_attn", "re:mlp", "model.layers.0.mlp.up_proj"]
         groups["group_1"] = json.loads(json.dumps(groups["group_0"]))
         groups["group_1"]["targets"] = ["Linear"]
         groups["group_1"]["weights"].update(strategy="group", group_size=16)
@@ -537,8 +538,8 @@ class Quantised(unittest.TestCase):
         several["config_groups"] = {name: {**several["config_groups"]["group_0"], "targets": [target]} for name, target in (("a", "re:.*q_proj"), ("b", "re:.*k_proj"))}
         patterns = json.loads(json.dumps(several))
         patterns["config_groups"]["b"]["targets"] = ["re:(mlp"]
-        classes = json.loads(json.dumps(several))
-        classes["config_groups"]["b"]["targets"] = [r"re:.*layers\.\d+\.mlp"]
+        slow = json.loads(json.dumps(several))
+        slow["config_groups"]["b"]["targets"] = [r"re:(\w+|\w+\.)+(#|~)"]
         group = r"config\.json: field 'quantization_config\.config_groups\.group_0\."
         for config, expected in (
             (groups(channel, "int-quantized", targets=3), group + "targets': expected a list of strings, got 3"),
@@ -550,8 +551,8 @@ class Quantised(unittest.TestCase):
             (groups({"num_bits": 8, "strategy": "group", "group_size": -1}, "int-quantized"), group + r"weights\.group_size': expected a positive number with strategy group, got -1"),
             (groups({**channel, "actorder": "group"}, "int-quantized"), group + r"weights\.actorder': expected strategy group, got channel"),
             (groups({**channel, "group_size": None, "wobble": 1}, "int-quantized"), group + r"weights\.wobble': not understood, got 1"),
-            (patterns, r"config_groups\.b\.targets': expected regular expressions in POSIX's form, got \"re:\("),
-            (classes, r"config_groups\.b\.targets': expected regular expressions in POSIX's form, got .*: no classes such as \\d"),
+            (patterns, r"config_groups\.b\.targets': regular expression does not compile: missing closing parenthesis: \(mlp"),
+            (slow, r"model\.safetensors: tensor '.*_proj\.weight': its group of 'quantization_config\.config_groups' is not found: .*: match limit exceeded"),
             (several, r"model\.safetensors: tensor '.*_proj\.weight': no group of 'quantization_config\.config_groups' targets module '.*_proj'"),
         ):
             with self.subTest(expected):

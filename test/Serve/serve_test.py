@@ -743,14 +743,22 @@ class Behaviour(unittest.TestCase):
         idle.close()
 
     def test_second_signal_stops(self):
+        """At once, and whoever waits for an answer is told so."""
         running = self.serve("--slots", "1")
         connection, answer = self.stream(running, n=64)
+        waiting = running.connect()
+        waiting.request("POST", "/v1/completions", json.dumps({"prompt": "1", **ENDLESS}), {"Content-Type": "application/json"})
+        self.assertTrue(until(lambda: running.metric("m1_connections") >= 3))
         running.process.send_signal(signal.SIGHUP) # as a terminal that is closed
         self.assertTrue(until(lambda: '"draining"' in running.logged()))
         running.process.send_signal(signal.SIGINT)
+        said = b'{"error":{"message":"the server has stopped","type":"server_error","param":null,"code":null}}'
+        self.assertTrue(answer.read().endswith(b"data: " + said + b"\n\ndata: [DONE]\n\n"))
+        refused = waiting.getresponse()
+        self.assertEqual((refused.status, refused.read()), (503, said))
         self.assertEqual(running.process.wait(20), 0)
-        answer.close()
         connection.close()
+        waiting.close()
 
     def test_artifact_changes_in_use(self):
         """Whoever waits for an answer is told what has happened to the file, and so is who reads the end of the log. One that is replaced stays."""

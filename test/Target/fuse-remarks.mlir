@@ -1,13 +1,10 @@
-// RUN: m1-opt %s --split-input-file --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches,plan-fuse-gated-products))' --remarks-filter-missed='plan-.*' --remark-format=emitRemark -o /dev/null 2>&1 | FileCheck %s
+// RUN: m1-opt %s --split-input-file --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches,plan-fuse-gated-products))' --remarks-filter-missed='plan-.*' --remark-format=emitRemark --verify-diagnostics -o /dev/null
 
-// Why launches stay apart: each reason is a remark at the operation whose launch it is about.
+// Why launches stay apart: each reason is a remark at the operation whose launch it is about, as
+// often as there are plans (for 8 rows, for 64) that have the launch.
 
 // A sum and a norm of what no product writes, a gather that no norm reads, a map that CUDA C++ has
 // no text for.
-// CHECK-DAG: Reason="@add_rms_norm_64: no streamed product writes what is added, for the norm alone"
-// CHECK-DAG: Reason="@add_64: no streamed product writes what is added, for the sum alone"
-// CHECK-DAG: Reason="@linear_64_decode: its map has no text"
-// CHECK-DAG: Reason="@gather_rows_64: no RMS norm is its only reader"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @w : tensor<64x64xbf16> {sources = ["w"]}
 m1.weight @norm : tensor<64xf32> {sources = ["norm"]}
@@ -17,9 +14,11 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %norm = m1.get_weight @norm : tensor<64xf32>
   %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@add_rms_norm_64: no streamed product writes what is added, for the norm alone}}
   %h1, %n = m1.add_rms_norm %e, %h, %norm {eps = 1.0e-5 : f64}
       : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>) -> (tensor<?x64xf32>,
          tensor<?x64xbf16>)
+  // expected-remark @+1 {{@linear_64_decode: its map has no text}}
   %p = m1.linear %n, %w : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
   %q = m1.map %p {label = "ordered"} : (tensor<?x64xbf16>) -> tensor<?x64xbf16> {
   ^bb0(%x: f32):
@@ -28,8 +27,10 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
     %z = arith.select %o, %x, %half : f32
     m1.yield %z : f32
   }
+  // expected-remark @+1 {{@add_64: no streamed product writes what is added, for the sum alone}}
   %a = m1.add %h1, %h : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>
   %b = m1.mul %a, %q : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %t = m1.gather_rows %b, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
@@ -40,10 +41,6 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
 
 // A product takes on one map: not one more with a residual, nor with a norm. A norm of groups is
 // no kernel that gathers.
-// CHECK-DAG: Reason="@gather_rows_64: the norm does not read rows like it"
-// CHECK-DAG: Reason="@linear_128_decode: no map alone reads both halves"
-// CHECK-DAG: Reason="@add_rms_norm_64: what the norm multiplies is a map already"
-// CHECK-DAG: Reason="@sum_64: what it adds is a map already, or has no text"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @w : tensor<64x64xbf16> {sources = ["w"]}
 m1.weight @wide : tensor<128x64xbf16> {sources = ["wide"]}
@@ -59,15 +56,18 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
   %p = m1.linear %h, %w : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
   %q = m1.silu %p : (tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@add_rms_norm_64: what the norm multiplies is a map already}}
   %h1, %n = m1.add_rms_norm %e, %q, %norm {eps = 1.0e-5 : f64, factor = 0.5 : f64}
       : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>) -> (tensor<?x64xf32>,
          tensor<?x64xbf16>)
+  // expected-remark @+1 {{@linear_128_decode: no map alone reads both halves}}
   %u = m1.linear %n, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
   %u0, %u1 = m1.split %u : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
   %g = m1.silu_mul %u0, %u1 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %v = m1.mul %g, %u0 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %x = m1.linear %v, %w : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
   %y = m1.silu %x : (tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@sum_64: what it adds is a map already, or has no text}}
   %a = m1.map %h1, %y {label = "sum"} : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32> {
   ^bb0(%r: f32, %z: f32):
     %half = arith.constant 0.5 : f32
@@ -76,6 +76,7 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
     m1.yield %sum : f32
   }
   %b = m1.silu %a : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: the norm does not read rows like it}}
   %k = m1.gather_rows %b, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %t = m1.rms_norm %k, %norm32 {eps = 1.0e-5 : f64, groups = 2 : i64}
       : (tensor<?x64xbf16>, tensor<32xf32>) -> tensor<?x64xbf16>
@@ -88,10 +89,6 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
 
 // Selective scans: a convolution with another reader, or x that is some of its columns; a
 // projection of dt with another reader, or a bias.
-// CHECK-DAG: Reason="@causal_conv1d_64_decode: no scan is its only reader"
-// CHECK-DAG: Reason="@linear_64_decode: no scan is its only reader"
-// CHECK-DAG: Reason="@linear_64_decode_v1: a scan projects dt with plain weights and no bias of their own"
-// CHECK-DAG: Reason="@causal_conv1d_80_decode: not x alone of the scan is what it leaves"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @c : tensor<64x4xf32> {sources = ["c"]}
 m1.weight @c2 : tensor<80x4xf32> {sources = ["c2"]}
@@ -119,10 +116,12 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %ss2 = m1.get_state @ss2 : !m1.scan_state<64x16xf32>
   %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@causal_conv1d_64_decode: no scan is its only reader}}
   %x = m1.causal_conv1d %h, %c, %batch, %cs {activation = #m1<activation silu>}
       : (tensor<?x64xbf16>, tensor<64x4xf32>, !m1.batch, !m1.conv_state<3x64xbf16>)
       -> tensor<?x64xbf16>
   %b = m1.linear %h, %wb : (tensor<?x64xbf16>, tensor<16x64xbf16>) -> tensor<?x16xbf16>
+  // expected-remark @+1 {{@linear_64_decode: no scan is its only reader}}
   %d = m1.linear %h, %dtw : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
   %y = m1.selective_scan %x, %d, %A, %b, %b, %batch, %ss
       : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64x16xf32>, tensor<?x16xbf16>,
@@ -131,16 +130,19 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %m = m1.mul %y, %x : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %n = m1.mul %m, %d : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %i2 = m1.linear %n, %w2 : (tensor<?x64xbf16>, tensor<80x64xbf16>) -> tensor<?x80xbf16>
+  // expected-remark @+1 {{@causal_conv1d_80_decode: not x alone of the scan is what it leaves}}
   %v2 = m1.causal_conv1d %i2, %c2, %batch, %cs2 {activation = #m1<activation silu>}
       : (tensor<?x80xbf16>, tensor<80x4xf32>, !m1.batch, !m1.conv_state<3x80xbf16>)
       -> tensor<?x80xbf16>
   %k2, %x2 = m1.split %v2 : tensor<?x80xbf16> -> tensor<?x16xbf16>, tensor<?x64xbf16>
+  // expected-remark @+1 {{@linear_64_decode_v1: a scan projects dt with plain weights and no bias of their own}}
   %d2 = m1.linear %n, %dtw bias(%bias)
       : (tensor<?x64xbf16>, tensor<64x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
   %y2 = m1.selective_scan %x2, %d2, %A, %b, %b, %batch, %ss2
       : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64x16xf32>, tensor<?x16xbf16>,
          tensor<?x16xbf16>, !m1.batch,
          !m1.scan_state<64x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %t = m1.gather_rows %y2, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
@@ -150,9 +152,6 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
 // -----
 
 // SSD scans: inputs that are no columns of the convolution, or one more that is.
-// CHECK-DAG: Reason="@causal_conv1d_96_decode: of many sequences what several blocks read is convolved once before"
-// CHECK-DAG: Reason="@causal_conv1d_96_decode: not all inputs of the scan are columns of it"
-// CHECK-DAG: Reason="@causal_conv1d_100_decode: another input of the scan is a column of it"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @wide : tensor<100x64xbf16> {sources = ["wide"]}
 m1.weight @c : tensor<96x4xf32> {sources = ["c"]}
@@ -179,6 +178,8 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %i = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<100x64xbf16>) -> tensor<?x100xbf16>
   %o = m1.linear %h, %wb : (tensor<?x64xbf16>, tensor<16x64xbf16>) -> tensor<?x16xbf16>
   %xbc, %dt = m1.split %i : tensor<?x100xbf16> -> tensor<?x96xbf16>, tensor<?x4xbf16>
+  // expected-remark @+2 {{@causal_conv1d_96_decode: of many sequences what several blocks read is convolved once before}}
+  // expected-remark @+1 {{@causal_conv1d_96_decode: not all inputs of the scan are columns of it}}
   %v = m1.causal_conv1d %xbc, %c, %batch, %cs {activation = #m1<activation silu>}
       : (tensor<?x96xbf16>, tensor<96x4xf32>, !m1.batch, !m1.conv_state<3x96xbf16>)
       -> tensor<?x96xbf16>
@@ -189,6 +190,8 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
          !m1.batch,
          !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
   %i2 = m1.linear %y, %wide : (tensor<?x64xbf16>, tensor<100x64xbf16>) -> tensor<?x100xbf16>
+  // expected-remark @+2 {{@causal_conv1d_100_decode: of many sequences what several blocks read is convolved once before}}
+  // expected-remark @+1 {{@causal_conv1d_100_decode: another input of the scan is a column of it}}
   %v2 = m1.causal_conv1d %i2, %c2, %batch, %cs2 {activation = #m1<activation silu>}
       : (tensor<?x100xbf16>, tensor<100x4xf32>, !m1.batch, !m1.conv_state<3x100xbf16>)
       -> tensor<?x100xbf16>
@@ -198,6 +201,7 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
       : (tensor<?x64xbf16>, tensor<?x4xbf16>, tensor<4xf32>, tensor<?x16xbf16>, tensor<?x16xbf16>,
          !m1.batch,
          !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %t = m1.gather_rows %y2, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
@@ -207,7 +211,6 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
 // -----
 
 // A convolution that repeats heads.
-// CHECK-DAG: Reason="@causal_conv1d_96_decode: it repeats heads"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @wide : tensor<52x64xbf16> {sources = ["wide"]}
 m1.weight @c : tensor<96x4xf32> {sources = ["c"]}
@@ -225,6 +228,8 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
   %i = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<52x64xbf16>) -> tensor<?x52xbf16>
   %xbc, %dt = m1.split %i : tensor<?x52xbf16> -> tensor<?x48xbf16>, tensor<?x4xbf16>
+  // expected-remark @+2 {{@causal_conv1d_96_decode: of many sequences what several blocks read is convolved once before}}
+  // expected-remark @+1 {{@causal_conv1d_96_decode: it repeats heads}}
   %v = m1.causal_conv1d %xbc, %c, %batch, %cs {activation = #m1<activation silu>,
       head_size = 16 : i64, repeat = 2 : i64}
       : (tensor<?x48xbf16>, tensor<96x4xf32>, !m1.batch, !m1.conv_state<3x48xbf16>)
@@ -235,6 +240,7 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
       : (tensor<?x64xbf16>, tensor<?x4xbf16>, tensor<4xf32>, tensor<?x16xbf16>, tensor<?x16xbf16>,
          !m1.batch,
          !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %t = m1.gather_rows %y, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
@@ -245,10 +251,6 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
 
 // Prompts: a half with another reader, results of another type, rows of logits, a map that CUDA C++
 // has no text for.
-// CHECK-DAG: Reason="no map alone reads both halves in order"
-// CHECK-DAG: Reason="it is none of bf16 rows and weights without a bias"
-// CHECK-DAG: Reason="its map has no text"
-// CHECK-DAG: Reason="only rows of logits pass it"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @wide : tensor<128x64xbf16> {sources = ["wide"]}
 func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
@@ -256,14 +258,17 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %wide = m1.get_weight @wide : tensor<128x64xbf16>
   %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{no map alone reads both halves in order}}
   %u0 = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
   %a0, %b0 = m1.split %u0 : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
   %s0 = m1.silu_mul %a0, %b0 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %g0 = m1.mul %s0, %a0 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{it is none of bf16 rows and weights without a bias}}
   %u1 = m1.linear %g0, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
   %a1, %b1 = m1.split %u1 : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
   %f = m1.silu_mul %a1, %b1 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xf32>
   %g1 = m1.silu %f : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{its map has no text}}
   %u2 = m1.linear %g1, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
   %a2, %b2 = m1.split %u2 : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
   %g2 = m1.map %a2, %b2 {label = "ordered"} : (tensor<?x64xbf16>, tensor<?x64xbf16>)
@@ -273,7 +278,9 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
     %z = arith.select %o, %x, %y : f32
     m1.yield %z : f32
   }
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %k = m1.gather_rows %g2, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{only rows of logits pass it}}
   %u3 = m1.linear %k, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
   %a3, %b3 = m1.split %u3 : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
   %t = m1.silu_mul %a3, %b3 : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
@@ -286,7 +293,6 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
 
 // Prompts with weights in e4m3: what a map makes of rows and a vector is not rounded where it is
 // made.
-// CHECK-DAG: Reason="@gate_64: what becomes e4m3 is not made of whole rows"
 m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
 m1.weight @codes : tensor<64x64xf8E4M3FN> {sources = ["codes"], transform = #m1<transform fp8_rows>}
 m1.weight @scale : tensor<64xf32> {scales_of = @codes}
@@ -298,6 +304,7 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %vector = m1.get_weight @vector : tensor<64xf32>
   %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
   %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gate_64: what becomes e4m3 is not made of whole rows}}
   %g = m1.map %h, %vector {label = "gate"}
       : (tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16> {
   ^bb0(%x: f32, %y: f32):
@@ -311,6 +318,7 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   }
   %z = m1.linear %g, %codes scale(%scale)
       : (tensor<?x64xbf16>, tensor<64x64xf8E4M3FN>, tensor<64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
   %t = m1.gather_rows %z, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>

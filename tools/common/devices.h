@@ -1,4 +1,4 @@
-// Which devices --device names: one, or several that share the work.
+// The devices that run a model: one, or several that share the work.
 #ifndef M1_TOOLS_COMMON_DEVICES_H
 #define M1_TOOLS_COMMON_DEVICES_H
 
@@ -12,8 +12,10 @@
 
 namespace m1tool {
 
-constexpr const char *devicesHelp =
-    "cpu, cuda, cuda:N; several that share the work: cuda:0,1 or cuda:all";
+struct DeviceFlags {
+  std::string device = "cpu", tuning;
+  uint32_t threads = 0;
+};
 
 /// For CLI11's check(): the items of a list by their form; "cuda:all" is one.
 inline std::string readDeviceList(const std::string &text, std::vector<std::string> *out) {
@@ -58,16 +60,33 @@ inline m1rt::Status listDevices(const std::string &text, std::vector<std::string
   return {};
 }
 
-/// The artifact on each of the devices; of those a tuning table is for the GPUs, if there are any.
-inline m1rt::Status loadModels(const std::string &artifact, const std::vector<std::string> &devices,
+/// --device, --tuning and --threads.
+inline void addDeviceFlags(CLI::App &app, DeviceFlags *flags) {
+  app.add_option("--device", flags->device,
+                 "cpu, cuda, cuda:N; several that share the work: cuda:0,1 or cuda:all")
+      ->capture_default_str()
+      ->check(isDeviceList);
+  app.add_option("--tuning", flags->tuning,
+                 "CUDA: the table of products that m1-bench --tune wrote")
+      ->type_name("FILE");
+  app.add_option("--threads", flags->threads, "CPU threads; 0: one a physical core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+}
+
+/// The artifact on each of the devices that the flags name. Of these a tuning table is for the
+/// GPUs, if there are any.
+inline m1rt::Status loadModels(const std::string &artifact, const DeviceFlags &flags,
                                m1rt::ModelOptions options,
                                std::vector<std::unique_ptr<m1rt::Model>> *out) {
-  const std::string tuning = options.deviceOptions.tuning;
+  std::vector<std::string> devices;
+  M1_TRY(listDevices(flags.device, &devices));
   const bool gpus = std::any_of(devices.begin(), devices.end(),
                                 [](const std::string &device) { return device != "cpu"; });
+  options.deviceOptions.threads = flags.threads;
   for (const std::string &device : devices) {
     options.device = device;
-    options.deviceOptions.tuning = gpus && device == "cpu" ? std::string() : tuning;
+    options.deviceOptions.tuning = gpus && device == "cpu" ? std::string() : flags.tuning;
     out->emplace_back();
     m1rt::Status status = m1rt::Model::load(artifact, options, &out->back());
     if (!status.ok())

@@ -35,9 +35,17 @@ private:
   std::string current;
 };
 
+const std::map<std::string, m1c::Emit> emits = {{"m1", m1c::Emit::m1},
+                                                {"m1-optimized", m1c::Emit::m1Optimized},
+                                                {"plan", m1c::Emit::plan},
+                                                {"kernels", m1c::Emit::kernels},
+                                                {"llvm", m1c::Emit::llvm},
+                                                {"asm", m1c::Emit::assembly},
+                                                {"artifact", m1c::Emit::artifact}};
+
 struct Arguments {
   m1c::CompileOptions options;
-  std::string weights = "embed";
+  std::string weights = "embed", emit = "artifact";
   bool timing = false, remarks = false;
 };
 
@@ -117,31 +125,8 @@ bool run(const Arguments &arguments) {
   return ok;
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
-  m1tool::prepareProcess();
-  m1tool::reportLlvmErrors();
-  CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
-               "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
-               "m1-compile");
-  app.set_version_flag("--version", "m1-compile " M1_VERSION);
-  // Scripts append flags to override earlier ones.
-  app.option_defaults()
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
-      ->always_capture_default();
-
-  Arguments arguments;
-  m1c::CompileOptions &options = arguments.options;
-  options.producer = "m1-compile " M1_VERSION;
-  std::string emit = "artifact";
-  const std::map<std::string, m1c::Emit> emits = {{"m1", m1c::Emit::m1},
-                                                  {"m1-optimized", m1c::Emit::m1Optimized},
-                                                  {"plan", m1c::Emit::plan},
-                                                  {"kernels", m1c::Emit::kernels},
-                                                  {"llvm", m1c::Emit::llvm},
-                                                  {"asm", m1c::Emit::assembly},
-                                                  {"artifact", m1c::Emit::artifact}};
+void addOptions(CLI::App &app, Arguments *out) {
+  m1c::CompileOptions &options = out->options;
   app.add_option(
          "model", options.model,
          "Directory with config.json, safetensors, tokenizer.json; a GGUF file; a file of m1 "
@@ -194,7 +179,7 @@ int main(int argc, char **argv) {
       ->type_name("FILE.jsonl")
       ->default_str("");
   app.add_option(
-         "--weights", arguments.weights,
+         "--weights", out->weights,
          "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
   app.add_option("--allow-external", options.allowExternal,
@@ -206,7 +191,7 @@ int main(int argc, char **argv) {
   app.add_option("--max-context", options.maxContext,
                  "Longest context in tokens; 0: max_position_embeddings of config.json")
       ->check(CLI::Range(0, INT32_MAX));
-  app.add_option("--emit", emit,
+  app.add_option("--emit", out->emit,
                  "Stage to write: m1, m1-optimized, plan, kernels, llvm, asm, artifact")
       ->check(CLI::IsMember(emits));
   app.add_option("--pass-pipeline", options.passPipeline,
@@ -219,7 +204,7 @@ int main(int argc, char **argv) {
       ->default_str("");
   app.add_flag("--print-ir-after-all", options.printIrAfterAll, "The same after every pass")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.add_flag("--remarks", arguments.remarks, "Say what could not be fused, and why")
+  app.add_flag("--remarks", out->remarks, "Say what could not be fused, and why")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--tuning", options.tuning,
                  "Table that m1-bench --tune wrote, for the artifact to hold; several times for "
@@ -233,13 +218,33 @@ int main(int argc, char **argv) {
       ->envname("M1_CACHE");
   app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")
       ->type_name("DIR");
-  app.add_flag("--timing", arguments.timing, "Print the time of every stage")
+  app.add_flag("--timing", out->timing, "Print the time of every stage")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  m1tool::prepareProcess();
+  m1tool::reportLlvmErrors();
+  CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
+               "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
+               "m1-compile");
+  app.set_version_flag("--version", "m1-compile " M1_VERSION);
+  // Scripts append flags to override earlier ones.
+  app.option_defaults()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+      ->always_capture_default();
+
+  Arguments arguments;
+  m1c::CompileOptions &options = arguments.options;
+  options.producer = "m1-compile " M1_VERSION;
+  addOptions(app, &arguments);
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
 
-  options.emit = emits.at(emit);
+  options.emit = emits.at(arguments.emit);
   if (std::string mistake = check(app, &arguments); !mistake.empty())
     return m1tool::usageError("m1-compile", mistake);
   if (options.output.empty())

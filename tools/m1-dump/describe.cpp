@@ -178,6 +178,66 @@ static Json targetJson(const Artifact &artifact, const schema::Target &target) {
   return json;
 }
 
+/// The states, and what they take of a sequence and of a page.
+static void describeStates(const schema::Module &module, Json &json) {
+  uint64_t slotBytes = 0, pageBytes = 0;
+  json["states"] = Json::array();
+  if (module.states())
+    for (const schema::State *state : *module.states()) {
+      (state->kind() == schema::StateKind::kv ? pageBytes : slotBytes) += state->bytes();
+      json["states"].push_back({{"name", text(state->name())},
+                                {"kind", schema::EnumNameStateKind(state->kind())},
+                                {"type", typeText(*state->type())},
+                                {"bytes", state->bytes()}});
+      if (state->window())
+        json["states"].back()["window"] = state->window();
+    }
+  json["slot_bytes"] = slotBytes;
+  json["page_bytes"] = pageBytes;
+}
+
+static Json weightJson(const Artifact &artifact, uint32_t index) {
+  const schema::Module &module = artifact.module();
+  const schema::Weight &weight = *module.weights()->Get(index);
+  Json entry{{"name", text(weight.name())},
+             {"type", typeText(*weight.type())},
+             {"bytes", artifact.weightBytes(index)}};
+  if (weight.dummy()) {
+    entry["where"] = "dummy";
+    entry["scale"] = weight.dummy_scale();
+    entry["mean"] = weight.dummy_offset();
+  } else {
+    entry["where"] =
+        weight.file() < 0
+            ? "embedded"
+            : "external:" + text(module.external_files()->Get(uint32_t(weight.file()))->name());
+    entry["offset"] = weight.data()->offset();
+  }
+  if (weight.sources()) {
+    for (const schema::TensorRows *rows : *weight.sources())
+      entry["sources"].push_back(
+          {{"tensor", text(module.checkpoint_tensors()->Get(rows->tensor())->name())},
+           {"first", rows->first()},
+           {"rows", rows->count()}});
+    entry["transform"] = schema::EnumNameWeightTransform(weight.transform());
+  }
+  return entry;
+}
+
+static Json defaultsJson(const GenerationDefaults &defaults) {
+  Json out = Json::object();
+  auto put = [&](const char *name, auto value) {
+    if (value)
+      out[name] = *value;
+  };
+  put("temperature", defaults.temperature);
+  put("top_k", defaults.topK);
+  put("top_p", defaults.topP);
+  put("min_p", defaults.minP);
+  put("repetition_penalty", defaults.repetitionPenalty);
+  return out;
+}
+
 Json describe(const Artifact &artifact) {
   const schema::Module &module = artifact.module();
   const m1_artifact_header &header = artifact.header();
@@ -201,18 +261,8 @@ Json describe(const Artifact &artifact) {
   if (module.eos_ids())
     for (int32_t id : *module.eos_ids())
       json["eos_ids"].push_back(id);
-  if (const GenerationDefaults defaults = artifact.generationDefaults(); !defaults.empty()) {
-    Json &out = json["generation_defaults"] = Json::object();
-    auto put = [&](const char *name, auto value) {
-      if (value)
-        out[name] = *value;
-    };
-    put("temperature", defaults.temperature);
-    put("top_k", defaults.topK);
-    put("top_p", defaults.topP);
-    put("min_p", defaults.minP);
-    put("repetition_penalty", defaults.repetitionPenalty);
-  }
+  if (const GenerationDefaults defaults = artifact.generationDefaults(); !defaults.empty())
+    json["generation_defaults"] = defaultsJson(defaults);
   json["activation_type"] = elementName(module.activation_type());
   json["state_type"] = elementName(module.state_type());
   json["kv_type"] = elementName(module.kv_type());
@@ -231,20 +281,7 @@ Json describe(const Artifact &artifact) {
                            {"offset", text->data()->offset()},
                            {"packed_bytes", text->data()->size()}};
 
-  uint64_t slotBytes = 0, pageBytes = 0, weightBytes = 0;
-  json["states"] = Json::array();
-  if (module.states())
-    for (const schema::State *state : *module.states()) {
-      (state->kind() == schema::StateKind::kv ? pageBytes : slotBytes) += state->bytes();
-      json["states"].push_back({{"name", text(state->name())},
-                                {"kind", schema::EnumNameStateKind(state->kind())},
-                                {"type", typeText(*state->type())},
-                                {"bytes", state->bytes()}});
-      if (state->window())
-        json["states"].back()["window"] = state->window();
-    }
-  json["slot_bytes"] = slotBytes;
-  json["page_bytes"] = pageBytes;
+  describeStates(module, json);
   json["targets"] = Json::array();
   if (module.targets())
     for (const schema::Target *target : *module.targets())
@@ -256,33 +293,11 @@ Json describe(const Artifact &artifact) {
                                         {"bytes", file->size()},
                                         {"sha256", digestText(file->digest()->data())}});
   json["dummy_seed"] = module.dummy_seed();
+  uint64_t weightBytes = 0;
   json["weights"] = Json::array();
   for (uint32_t i = 0; module.weights() && i < module.weights()->size(); ++i) {
-    const schema::Weight &weight = *module.weights()->Get(i);
-    Json entry{{"name", text(weight.name())},
-               {"type", typeText(*weight.type())},
-               {"bytes", artifact.weightBytes(i)}};
-    if (weight.dummy()) {
-      entry["where"] = "dummy";
-      entry["scale"] = weight.dummy_scale();
-      entry["mean"] = weight.dummy_offset();
-    } else {
-      entry["where"] =
-          weight.file() < 0
-              ? "embedded"
-              : "external:" + text(module.external_files()->Get(uint32_t(weight.file()))->name());
-      entry["offset"] = weight.data()->offset();
-    }
-    if (weight.sources()) {
-      for (const schema::TensorRows *rows : *weight.sources())
-        entry["sources"].push_back(
-            {{"tensor", text(module.checkpoint_tensors()->Get(rows->tensor())->name())},
-             {"first", rows->first()},
-             {"rows", rows->count()}});
-      entry["transform"] = schema::EnumNameWeightTransform(weight.transform());
-    }
+    json["weights"].push_back(weightJson(artifact, i));
     weightBytes += artifact.weightBytes(i);
-    json["weights"].push_back(std::move(entry));
   }
   json["weight_bytes"] = weightBytes;
   json["weight_types"] = weightTypes(artifact);

@@ -22,8 +22,9 @@ using namespace m1tool;
 namespace {
 
 struct Arguments {
-  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out", device = "cpu", tuning;
-  uint32_t threads = 0, limit = 0, shots = 0;
+  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out";
+  uint32_t limit = 0, shots = 0;
+  DeviceFlags devices;
   TrustFlags trust;
   DatasetFields fields;
   EvaluationOptions evaluation;
@@ -233,36 +234,20 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems,
   return {};
 }
 
-Status run(Arguments &arguments) {
-  EngineSamplerOptions &engine = arguments.engine;
-  EvaluationOptions &evaluation = arguments.evaluation;
-  Ranks ranks;
-  M1_TRY(ranks.join());
-  std::vector<Problem> problems;
-  M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
-  if (!arguments.fewShot.empty())
-    M1_TRY(readDataset(arguments.fewShot, arguments.shots, &engine.examples, arguments.fields));
-  std::vector<std::string> devices;
-  M1_TRY(listDevices(arguments.device, &devices));
-  ModelOptions modelOptions;
-  modelOptions.deviceOptions.threads = arguments.threads;
-  modelOptions.deviceOptions.tuning = arguments.tuning;
-  M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
-  std::vector<std::unique_ptr<Model>> models;
-  M1_TRY(loadModels(arguments.artifact, devices, modelOptions, &models));
-  Model &model = *models[0];
-  applyModelDefaults("m1-eval", model, &engine.generation);
-
+/// How many samples run at once on each of the devices, and how many problems are open for them.
+void planWork(Model &model, size_t devices, size_t problems, Ranks &ranks, Arguments *arguments) {
+  EngineSamplerOptions &engine = arguments->engine;
+  EvaluationOptions &evaluation = arguments->evaluation;
   engine.planBudgets = engine.slots == 0;
   if (engine.slots == 0)
-    engine.slots = fastestBatch(model, arguments.threads);
+    engine.slots = fastestBatch(model, arguments->devices.threads);
   evaluation.seed = engine.generation.sampling.seed;
-  evaluation.stop = arguments.voting.stop;
-  evaluation.weighByConfidence = arguments.voting.byConfidence;
+  evaluation.stop = arguments->voting.stop;
+  evaluation.weighByConfidence = arguments->voting.byConfidence;
   evaluation.oneAtATime = engine.generation.timeBudget > 0;
   // Enough to refill places as they come free, few enough that a problem starts soon after its
   // clock does.
-  const uint32_t places = engine.slots * uint32_t(devices.size());
+  const uint32_t places = engine.slots * uint32_t(devices);
   evaluation.maxWaiting = std::max(1u, places / 8);
   // As many problems as fill the places with a few ballots each, and some to follow.
   const uint32_t filling = places / evaluation.ballotsAtOnce;
@@ -272,8 +257,26 @@ Status run(Arguments &arguments) {
     engine.openJobs = engine.slots / evaluation.ballotsAtOnce + evaluation.begunTogether;
   if (ranks.size() > 1) { // none takes more than its share at the beginning
     evaluation.draw = [&ranks] { return ranks.draw(); };
-    evaluation.mostOpen = uint32_t((problems.size() + ranks.size() - 1) / ranks.size());
+    evaluation.mostOpen = uint32_t((problems + ranks.size() - 1) / ranks.size());
   }
+}
+
+Status run(Arguments &arguments) {
+  EngineSamplerOptions &engine = arguments.engine;
+  Ranks ranks;
+  M1_TRY(ranks.join());
+  std::vector<Problem> problems;
+  M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
+  if (!arguments.fewShot.empty())
+    M1_TRY(readDataset(arguments.fewShot, arguments.shots, &engine.examples, arguments.fields));
+  ModelOptions modelOptions;
+  M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
+  std::vector<std::unique_ptr<Model>> models;
+  M1_TRY(loadModels(arguments.artifact, arguments.devices, modelOptions, &models));
+  Model &model = *models[0];
+  applyModelDefaults("m1-eval", model, &engine.generation);
+
+  planWork(model, models.size(), problems.size(), ranks, &arguments);
   RecordFile records;
   if (ranks.rank() > 0)
     ranks.wait(); // rank 0 writes down what samples depend on, or refuses
@@ -289,7 +292,7 @@ Status run(Arguments &arguments) {
   uint64_t tokens = 0;
   auto began = std::chrono::steady_clock::now();
   Status status = evaluate(
-      problems, evaluation, *sampler, records,
+      problems, arguments.evaluation, *sampler, records,
       [&] {
         ranks.progress();
         return takeInterrupt();
@@ -347,30 +350,10 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   return checkGeneration(app, arguments.engine.generation, "--time-budget-per-problem");
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
-  prepareProcess();
-  reportOutOfMemory();
-  Arguments arguments;
+void addOptions(CLI::App &app, Arguments *out) {
+  Arguments &arguments = *out;
   EngineSamplerOptions &engine = arguments.engine;
   GenerationOptions &generation = engine.generation;
-  generation.maxNewTokens = 4096;
-  generation.sampling.temperature = 0.7f;
-  arguments.voting.stopText = "off";
-  CLI::App app{"Measures a compiled model on problems with answers: pass@1, majority votes and "
-               "coverage over samples "
-               "and time.\n"
-               "Samples are recorded as they finish; the same command continues a run that was "
-               "stopped or killed.\n"
-               "Started by mpirun or srun, its processes share the problems.",
-               "m1-eval"};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", std::string("m1-eval ") + M1_VERSION);
-  app.footer("Files named - are standard input.\n"
-             "Example:\n  m1-eval model.m1a --dataset aime2024.jsonl --samples 64 --out aime \\\n"
-             "    --instruction 'Please reason step by step, and put your final answer within "
-             "\\boxed{}.'");
   auto *artifact =
       app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
   auto *dataset = app.add_option("--dataset", arguments.dataset,
@@ -407,19 +390,11 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->type_name("DIR");
   app.add_flag("--record-tokens", arguments.detail.tokens, "Token ids in samples.jsonl, too");
-  auto *logprobs = app.add_option("--logprobs", generation.sampling.topLogprobs,
-                                  "In samples.jsonl also log probabilities of the tokens and of "
-                                  "this many alternatives")
-                       ->check(CLI::Range(0, 64));
-  app.add_option("--device", arguments.device, devicesHelp)
-      ->capture_default_str()
-      ->check(isDeviceList);
-  app.add_option("--tuning", arguments.tuning,
-                 "CUDA: the table of products that m1-bench --tune wrote")
-      ->type_name("FILE");
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  app.add_option("--logprobs", generation.sampling.topLogprobs,
+                 "In samples.jsonl also log probabilities of the tokens and of "
+                 "this many alternatives")
+      ->check(CLI::Range(0, 64));
+  addDeviceFlags(app, &arguments.devices);
   addTrustFlags(app, &arguments.trust);
   app.add_option("--slots", engine.slots,
                  "Samples at once on each device; 0: as many as make it fast, if they fit")
@@ -453,19 +428,45 @@ int main(int argc, char **argv) {
       ->group("Many samples")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  prepareProcess();
+  reportOutOfMemory();
+  Arguments arguments;
+  GenerationOptions &generation = arguments.engine.generation;
+  generation.maxNewTokens = 4096;
+  generation.sampling.temperature = 0.7f;
+  arguments.voting.stopText = "off";
+  CLI::App app{"Measures a compiled model on problems with answers: pass@1, majority votes and "
+               "coverage over samples "
+               "and time.\n"
+               "Samples are recorded as they finish; the same command continues a run that was "
+               "stopped or killed.\n"
+               "Started by mpirun or srun, its processes share the problems.",
+               "m1-eval"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-eval ") + M1_VERSION);
+  app.footer("Files named - are standard input.\n"
+             "Example:\n  m1-eval model.m1a --dataset aime2024.jsonl --samples 64 --out aime \\\n"
+             "    --instruction 'Please reason step by step, and put your final answer within "
+             "\\boxed{}.'");
+  addOptions(app, &arguments);
   int exitCode = 0;
   if (!parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
   std::string mistake = readVoteOptions(&arguments.voting);
-  if (mistake.empty() && grade->empty())
+  if (mistake.empty() && arguments.grade.empty())
     mistake = check(app, arguments);
   if (!mistake.empty())
     return usageError("m1-eval", mistake);
-  arguments.detail.logprobs = logprobs->count() > 0;
+  arguments.detail.logprobs = app.count("--logprobs") > 0;
   generation.wantLogprobs = arguments.detail.logprobs || arguments.voting.byConfidence;
 
   try {
-    Status status = grade->empty() ? run(arguments) : gradeFile(arguments.grade);
+    Status status = arguments.grade.empty() ? run(arguments) : gradeFile(arguments.grade);
     return status.ok() ? 0 : fail("m1-eval", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-eval", error(StatusCode::outOfMemory, "out of memory"));

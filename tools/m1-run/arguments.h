@@ -2,6 +2,7 @@
 #ifndef M1_TOOLS_RUN_ARGUMENTS_H
 #define M1_TOOLS_RUN_ARGUMENTS_H
 
+#include "devices.h"
 #include "generation.h"
 #include "trust.h"
 #include "voting.h"
@@ -9,15 +10,14 @@
 namespace m1tool {
 
 struct Arguments {
-  std::string artifact, device = "cpu";
-  uint32_t threads = 0;
+  std::string artifact;
+  DeviceFlags devices;
   TrustFlags trust;
 
   std::string promptText, promptFile, inputIds, promptsFile;
   PromptOptions prompt;
   bool chat = false;
 
-  std::string tuning; // of products, by m1-bench --tune
   GenerationOptions generation;
   // otherwise no more than the context leaves; of a conversation's answer, all of it
   bool maxNewTokensGiven = false;

@@ -17,15 +17,11 @@ namespace {
 Status run(Arguments arguments) {
   catchInterrupts();
   auto began = std::chrono::steady_clock::now();
-  std::vector<std::string> devices;
-  M1_TRY(listDevices(arguments.device, &devices));
   ModelOptions options;
-  options.deviceOptions.threads = arguments.threads;
-  options.deviceOptions.tuning = arguments.tuning;
   options.interrupted = [] { return interruptFlag().load(); };
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::vector<std::unique_ptr<Model>> models;
-  M1_TRY(loadModels(arguments.artifact, devices, options, &models));
+  M1_TRY(loadModels(arguments.artifact, arguments.devices, options, &models));
   Model &model = *models[0];
   const double loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -76,9 +72,9 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string other = firstGiven({"--json-stream", "--time-budget", "--trace"});
         !other.empty())
       return other + " is for one prompt: not with --prompts";
-  if (!isDevice(arguments.device).empty())
+  if (const std::string &device = arguments.devices.device; !isDevice(device).empty())
     if (std::string other = firstGiven({"--chat", "--trace", "--dump-logits"}); !other.empty())
-      return other + " is for one device: not with --device " + arguments.device;
+      return other + " is for one device: not with --device " + device;
   if (given("--trace") && arguments.checkNumerics)
     return "--check-numerics waits after every launch: not with --trace";
   if (given("--dump-logits")) {
@@ -100,7 +96,7 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string mistake =
             overwrites(flag, *path,
                        {arguments.artifact, arguments.promptFile, arguments.inputIds,
-                        arguments.promptsFile, arguments.tuning});
+                        arguments.promptsFile, arguments.devices.tuning});
         !mistake.empty())
       return mistake;
   if (arguments.json && arguments.jsonStream)
@@ -120,32 +116,12 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   return checkGeneration(app, arguments.generation, "--time-budget");
 }
 
-} // namespace
-
-int main(int argc, char **argv) {
-  prepareProcess();
-  reportOutOfMemory();
-  Arguments arguments;
-  CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", std::string("m1-run ") + M1_VERSION);
-  app.footer(
-      "Files named - are standard input.\n"
-      "Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
-      "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
-      "--time-budget 10");
+void addOptions(CLI::App &app, Arguments *out) {
+  Arguments &arguments = *out;
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, devicesHelp)
-      ->capture_default_str()
-      ->check(isDeviceList);
-  app.add_option("--tuning", arguments.tuning,
-                 "CUDA: the table of products that m1-bench --tune wrote")
-      ->type_name("FILE");
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  addDeviceFlags(app, &arguments.devices);
   addTrustFlags(app, &arguments.trust);
 
   app.add_option("--prompt", arguments.promptText, "The user's message")
@@ -169,18 +145,17 @@ int main(int argc, char **argv) {
   addPromptOptions(app, &arguments.prompt);
 
   GenerationOptions &generation = arguments.generation;
-  auto *maxNewTokens =
-      app.add_option("--max-new-tokens", generation.maxNewTokens,
-                     "Tokens of a sample at most; when not given, no more than the context leaves")
-          ->group("Generation")
-          ->capture_default_str()
-          ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--max-new-tokens", generation.maxNewTokens,
+                 "Tokens of a sample at most; when not given, no more than the context leaves")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
   addGenerationOptions(app, &generation);
-  auto *logprobs = app.add_option("--logprobs", generation.sampling.topLogprobs,
-                                  "With JSON: log probabilities of the tokens and of this many "
-                                  "alternatives")
-                       ->group("Generation")
-                       ->check(CLI::Range(0, 64));
+  app.add_option("--logprobs", generation.sampling.topLogprobs,
+                 "With JSON: log probabilities of the tokens and of this many "
+                 "alternatives")
+      ->group("Generation")
+      ->check(CLI::Range(0, 64));
   app.add_option("--first-sample", arguments.firstSample,
                  "Number of the first sample in the seed's samples: draws one of them again")
       ->group("Generation")
@@ -226,15 +201,33 @@ int main(int argc, char **argv) {
                "Look at all that is computed, and fail at the first that is no number, naming the "
                "layer; slow")
       ->group("Output");
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  prepareProcess();
+  reportOutOfMemory();
+  Arguments arguments;
+  CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-run ") + M1_VERSION);
+  app.footer(
+      "Files named - are standard input.\n"
+      "Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
+      "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
+      "--time-budget 10");
+  addOptions(app, &arguments);
   int exitCode = 0;
   if (!parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
-  arguments.maxNewTokensGiven = maxNewTokens->count() > 0;
+  GenerationOptions &generation = arguments.generation;
+  arguments.maxNewTokensGiven = app.count("--max-new-tokens") > 0;
   if (!arguments.maxNewTokensGiven)
     generation.maxNewTokens =
         arguments.chat ? 1 << 24 : std::max(generation.maxNewTokens, generation.maxThinkTokens + 1);
   std::string mistake = readVoteOptions(&arguments.voting);
-  generation.wantLogprobs = logprobs->count() > 0;
+  generation.wantLogprobs = app.count("--logprobs") > 0;
   if (mistake.empty())
     mistake = check(app, arguments);
   if (!mistake.empty())

@@ -1,6 +1,5 @@
 #include "input.h"
 #include "interrupt.h"
-#include "model/sizing.h"
 #include "progress.h"
 #include "running.h"
 #include "text_run.h"
@@ -237,12 +236,7 @@ Status runPrompt(const std::vector<Model *> &models, const Arguments &arguments,
   request.firstSample = arguments.firstSample;
   uint32_t context = 0;
   M1_TRY(fitContext(model, arguments, &request, &context));
-  // The prompt that several samples fork from is a sequence, too.
-  const uint32_t devices = uint32_t(models.size());
-  const uint32_t share = (arguments.samples + devices - 1) / devices;
-  const uint32_t slots = arguments.slots ? arguments.slots
-                                         : std::min(share, fastestBatch(model, arguments.threads)) +
-                                               (arguments.samples > 1);
+  const uint32_t slots = slotsFor(model, arguments, arguments.samples, uint32_t(models.size()));
   // One prompt: there is no other whose prefix could be reused.
   Running running;
   M1_TRY(start(models, arguments, std::move(text), slots, context, 0, &running));

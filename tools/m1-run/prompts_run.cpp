@@ -1,7 +1,6 @@
 #include "base/json_value.h"
 #include "input.h"
 #include "interrupt.h"
-#include "model/sizing.h"
 #include "progress.h"
 #include "running.h"
 #include "text_run.h"
@@ -84,6 +83,10 @@ Status readPrompts(const Model &model, const ModelText &text, const Arguments &a
   return {};
 }
 
+void print(const Json &json) {
+  std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+}
+
 /// A prompt whose samples have not all ended.
 struct Course {
   Json id;
@@ -93,6 +96,85 @@ struct Course {
   uint32_t ended = 0;
   bool stoppedEarly = false;
 };
+
+/// The prompts that the engines work on. Prints samples, and votes, as they end.
+class Courses {
+public:
+  Courses(Engines &engines, const Arguments &arguments) : engines(engines), arguments(arguments) {}
+
+  Status begin(Prompt prompt);
+  void cancelAll();
+  void take(Event &event);
+  /// Forgets those whose samples have all ended, and ends what votes do not need.
+  void settle();
+
+  bool empty() const { return running.empty(); }
+  uint64_t ended() const { return endedSamples; }
+  uint64_t failed() const { return failedSamples; }
+
+private:
+  Engines &engines;
+  const Arguments &arguments;
+  std::map<uint64_t, Course> running; // by the engines' request
+  uint64_t endedSamples = 0, failedSamples = 0;
+};
+
+Status Courses::begin(Prompt prompt) {
+  Course course{std::move(prompt.id), prompt.request.prompt.size(),
+                std::vector<SampleResult>(arguments.samples),
+                Ballots(arguments.samples, arguments.voting.stop)};
+  uint64_t id = 0;
+  M1_TRY(engines.submit(std::move(prompt.request), &id));
+  running.emplace(id, std::move(course));
+  return {};
+}
+
+void Courses::cancelAll() {
+  for (const auto &[id, course] : running)
+    engines.cancel(id);
+}
+
+void Courses::take(Event &event) {
+  Course &course = running.at(event.request);
+  SampleResult &sample = course.samples[event.sample];
+  if (sample.take(event))
+    engines.cancelSample(event.request, event.sample);
+  if (sample.ended())
+    sample.notNeeded = course.stoppedEarly && sample.reason == FinishReason::cancelled;
+  if (arguments.vote)
+    tellBallots(sample, event.sample, arguments.voting, &course.ballots);
+  if (!sample.ended())
+    return;
+  ++endedSamples;
+  ++course.ended;
+  failedSamples += sample.reason == FinishReason::failed;
+  if (!sample.notNeeded) {
+    Json out = {{"id", course.id}, {"sample", event.sample}};
+    out.update(Json(jsonOf(sample, true, arguments.generation.wantLogprobs)));
+    print(out);
+  }
+}
+
+void Courses::settle() {
+  for (auto it = running.begin(); it != running.end();) {
+    Course &course = it->second;
+    if (course.ended == arguments.samples) {
+      if (arguments.vote)
+        print({{"id", course.id},
+               {"prompt_tokens", course.promptTokens},
+               {"counts", jsonOf(countEnds(course.samples))},
+               {"vote", jsonOf(course.ballots.tally(), arguments.voting, course.stoppedEarly)},
+               {"no_ballot", silencesOf(course.samples)}});
+      it = running.erase(it);
+      continue;
+    }
+    if (arguments.vote && !course.stoppedEarly && course.ballots.decided()) {
+      course.stoppedEarly = true;
+      engines.cancel(it->first);
+    }
+    ++it;
+  }
+}
 
 } // namespace
 
@@ -106,86 +188,34 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
   uint32_t context = 0;
   M1_TRY(readPrompts(model, *text, arguments, &prompts, &context));
   const uint64_t all = uint64_t(prompts.size()) * arguments.samples;
-  const uint64_t share = (all + devices - 1) / devices;
-  const uint32_t slots =
-      arguments.slots
-          ? arguments.slots
-          : uint32_t(std::min<uint64_t>(share, fastestBatch(model, arguments.threads))) +
-                (arguments.samples > 1);
+  const uint32_t slots = slotsFor(model, arguments, all, devices);
   Running running;
   M1_TRY(start(models, arguments, std::move(text), slots, context, 2, &running));
   Engines &engines = *running.engines;
 
-  std::map<uint64_t, Course> courses;
+  Courses courses(engines, arguments);
   std::vector<Event> events;
   size_t next = 0;
-  uint64_t ended = 0, failed = 0;
   bool stopped = false;
   SampleProgress progress(true);
   const double began = now();
-  auto print = [](const Json &json) {
-    std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
-  };
   while ((next < prompts.size() && !stopped) || !courses.empty()) {
     if (takeInterrupt()) {
       stopped = true;
-      for (const auto &[id, course] : courses)
-        engines.cancel(id);
+      courses.cancelAll();
     }
     // Enough to refill places as they come free.
     while (!stopped && next < prompts.size() &&
-           engines.waitingSamples() < std::max(1u, slots * devices / 8)) {
-      Prompt &prompt = prompts[next++];
-      Course course{std::move(prompt.id), prompt.request.prompt.size(),
-                    std::vector<SampleResult>(arguments.samples),
-                    Ballots(arguments.samples, arguments.voting.stop)};
-      uint64_t id = 0;
-      M1_TRY(engines.submit(std::move(prompt.request), &id));
-      courses.emplace(id, std::move(course));
-    }
+           engines.waitingSamples() < std::max(1u, slots * devices / 8))
+      M1_TRY(courses.begin(std::move(prompts[next++])));
     M1_TRY(engines.step());
     engines.takeEvents(&events);
-    for (Event &event : events) {
-      Course &course = courses.at(event.request);
-      SampleResult &sample = course.samples[event.sample];
-      if (sample.take(event))
-        engines.cancelSample(event.request, event.sample);
-      if (sample.ended())
-        sample.notNeeded = course.stoppedEarly && sample.reason == FinishReason::cancelled;
-      if (arguments.vote)
-        tellBallots(sample, event.sample, arguments.voting, &course.ballots);
-      if (!sample.ended())
-        continue;
-      ++ended;
-      ++course.ended;
-      failed += sample.reason == FinishReason::failed;
-      if (!sample.notNeeded) {
-        Json out = {{"id", course.id}, {"sample", event.sample}};
-        out.update(Json(jsonOf(sample, true, arguments.generation.wantLogprobs)));
-        print(out);
-      }
-    }
-    for (auto it = courses.begin(); it != courses.end();) {
-      Course &course = it->second;
-      if (course.ended == arguments.samples) {
-        if (arguments.vote)
-          print({{"id", course.id},
-                 {"prompt_tokens", course.promptTokens},
-                 {"counts", jsonOf(countEnds(course.samples))},
-                 {"vote", jsonOf(course.ballots.tally(), arguments.voting, course.stoppedEarly)},
-                 {"no_ballot", silencesOf(course.samples)}});
-        it = courses.erase(it);
-        continue;
-      }
-      if (arguments.vote && !course.stoppedEarly && course.ballots.decided()) {
-        course.stoppedEarly = true;
-        engines.cancel(it->first);
-      }
-      ++it;
-    }
+    for (Event &event : events)
+      courses.take(event);
+    courses.settle();
     if (std::fflush(stdout) != 0)
       return outputError();
-    progress.show(ended, all, engines.stats().generatedTokens, 0);
+    progress.show(courses.ended(), all, engines.stats().generatedTokens, 0);
   }
   progress.clear();
   if (arguments.stats)
@@ -193,7 +223,7 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
   if (stopped)
     return error(StatusCode::cancelled, "stopped: %zu of %zu prompts were begun", next,
                  prompts.size());
-  if (failed == all)
+  if (courses.failed() == all)
     return error(StatusCode::deviceError, "every sample failed");
   return {};
 }

@@ -1,4 +1,5 @@
 #include "running.h"
+#include "model/sizing.h"
 #include <cerrno>
 #include <cstring>
 #include <sys/resource.h>
@@ -7,6 +8,14 @@
 using namespace m1rt;
 
 namespace m1tool {
+
+uint32_t slotsFor(Model &model, const Arguments &arguments, uint64_t samples, uint32_t devices) {
+  if (arguments.slots)
+    return arguments.slots;
+  const uint64_t share = (samples + devices - 1) / devices;
+  return uint32_t(std::min<uint64_t>(share, fastestBatch(model, arguments.devices.threads))) +
+         (arguments.samples > 1);
+}
 
 Status start(const std::vector<Model *> &models, const Arguments &arguments,
              std::unique_ptr<ModelText> text, uint32_t sequences, uint32_t context,

@@ -16,6 +16,11 @@ struct Running {
   std::unique_ptr<Engines> engines;      // destroyed first
 };
 
+/// Sequences at once on each of the devices that share `samples`: as many as --slots says or keep
+/// it busy, and the prompt that several samples fork from.
+uint32_t slotsFor(m1rt::Model &model, const Arguments &arguments, uint64_t samples,
+                  uint32_t devices);
+
 /// `sequences` at once at most on each device, parents of several samples included, of `context`
 /// tokens (0: the model's longest), and `cacheSlots` more for prefixes.
 m1rt::Status start(const std::vector<m1rt::Model *> &models, const Arguments &arguments,

@@ -1,5 +1,6 @@
 // Serves a compiled model over HTTP, by OpenAI's interface, with a page to talk to it.
 #include "command_line.h"
+#include "configuration_file.h"
 #include "devices.h"
 #include "log.h"
 #include "model/sizing.h"
@@ -15,7 +16,6 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 
 using namespace m1rt;
 using namespace m1serve;
@@ -24,9 +24,10 @@ using m1tool::fail;
 namespace {
 
 struct Arguments {
-  std::string artifact, device = "cpu", host = "127.0.0.1", keyFile, modelName;
+  std::string artifact, host = "127.0.0.1", keyFile, modelName;
+  m1tool::DeviceFlags devices;
   std::vector<std::string> hosts;
-  uint32_t threads = 0, slots = 0, context = 0, prefixCache = 8, prefillChunk = 0, probePlaces = 0;
+  uint32_t slots = 0, context = 0, prefixCache = 8, prefillChunk = 0, probePlaces = 0;
   int port = 8000;
   size_t maxQueue = 1024, maxConnections = 2048, maxBodyMiB = 16;
   uint32_t maxSamples = 4096;
@@ -65,49 +66,6 @@ std::string nameOf(const std::string &path) {
   return name;
 }
 
-/// A file of lines option = value, or the name of a flag alone. Errors name file and line, and an
-/// option may come again further down: CLI11's own reader says neither, and forgets the second.
-class ConfigurationFile : public CLI::ConfigBase {
-public:
-  explicit ConfigurationFile(const CLI::App &app) : app(app) {}
-
-  /// For check(), before it is read: what is there to be read, and ends.
-  std::string setPath(const std::string &name) {
-    path = name;
-    struct stat info;
-    const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
-    if (!found)
-      return path + ": cannot read: " + std::strerror(errno);
-    return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
-  }
-
-  std::vector<CLI::ConfigItem> from_config(std::istream &lines) const override {
-    std::vector<CLI::ConfigItem> items;
-    std::string line;
-    for (size_t number = 1; std::getline(lines, line); ++number) {
-      if (number == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) // byte order mark
-        line.erase(0, 3);
-      line = trimmed(line);
-      if (!line.empty() && line[0] != '#' && line[0] != ';')
-        read(line, path + ":" + std::to_string(number), &items);
-    }
-    return items;
-  }
-
-private:
-  static std::string trimmed(const std::string &text) {
-    constexpr char blanks[] = " \t\r";
-    const size_t begin = text.find_first_not_of(blanks);
-    return begin == std::string::npos
-               ? ""
-               : text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
-  }
-
-  void read(const std::string &line, const std::string &place,
-            std::vector<CLI::ConfigItem> *items) const {
-    auto fail = [&](const std::string &what) {
-      throw CLI::ConfigError("--config: " + place + ": " + what, CLI::ExitCodes::ConfigError);
-    };
     const size_t equal = line.find('=');
     const std::string name = trimmed(line.substr(0, equal));
     const CLI::Option *option = app.get_option_no_throw("--" + name);
@@ -140,147 +98,133 @@ private:
   std::string path;
 };
 
-void signalTo(int descriptor) {
-  const uint64_t one = 1;
-  (void)!::write(descriptor, &one, sizeof one);
-}
+/// What may happen once, as a descriptor that is readable from then on.
+class Bell {
+public:
+  Bell() : descriptor(::eventfd(0, EFD_CLOEXEC)) {}
+  ~Bell() { ::close(descriptor); }
+  Bell(const Bell &) = delete;
+  Bell &operator=(const Bell &) = delete;
 
-Status run(Arguments &arguments) {
-  ServiceOptions options;
-  options.hosts.insert(arguments.hosts.begin(), arguments.hosts.end());
-  options.modelName =
-      arguments.modelName.empty() ? nameOf(arguments.artifact) : arguments.modelName;
-  M1_TRY(checkName(options.modelName));
-  options.limits.samples = arguments.maxSamples;
-  if (!arguments.keyFile.empty())
-    M1_TRY(ApiKeys::read(arguments.keyFile, &options.keys));
-  M1_TRY(raiseDescriptorLimit(arguments.maxConnections));
-
-  // What may fail soon is done before the model is loaded.
-  std::string &host = arguments.host;
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') // as in a URL
-    host = host.substr(1, host.size() - 2);
-  ConnectionLimits limits;
-  limits.bodyBytes = arguments.maxBodyMiB << 20;
-  HttpServer server(limits, arguments.maxConnections);
-  HttpServer::Address address;
-  M1_TRY(server.open(host, arguments.port, &address));
-  options.loopback = address.loopback;
-  if (options.keys.empty() && !options.loopback && !arguments.anonymous)
-    return error(StatusCode::invalidArgument,
-                 "--host %s can be reached from other machines: give --api-key-file FILE, or "
-                 "--anonymous to let anyone in",
-                 host.c_str());
-
-  // Signals come to the loop below, not to whatever thread happens to run.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  struct sigaction hangup = {};
-  ::sigaction(SIGHUP, nullptr, &hangup);
-  if (hangup.sa_handler != SIG_IGN) // nohup's wish
-    sigaddset(&signals, SIGHUP);
-  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  const int caught = ::signalfd(-1, &signals, SFD_CLOEXEC);
-
-  std::vector<std::string> devices;
-  M1_TRY(m1tool::listDevices(arguments.device, &devices));
-  ModelOptions modelOptions;
-  modelOptions.deviceOptions.threads = arguments.threads;
-  M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
-  modelOptions.interrupted = [caught] {
-    pollfd polled = {caught, POLLIN, 0};
-    return ::poll(&polled, 1, 0) > 0;
-  };
-  std::vector<std::unique_ptr<Model>> models;
-  Status loaded = m1tool::loadModels(arguments.artifact, devices, modelOptions, &models);
-  if (loaded.code() == StatusCode::cancelled) {
-    logLine("stopped");
-    return {};
+  void ring() const {
+    const uint64_t one = 1;
+    (void)!::write(descriptor, &one, sizeof one);
   }
-  M1_TRY(loaded);
-  std::unique_ptr<ModelText> text;
-  M1_TRY(ModelText::load(models[0]->artifact(), &text));
-  m1tool::PoolOptions poolOptions;
-  poolOptions.slots =
-      arguments.slots ? arguments.slots : fastestBatch(*models[0], arguments.threads);
-  SizeWish &size = poolOptions.engine.size;
-  poolOptions.engine.probePlaces = arguments.probePlaces;
-  poolOptions.engine.warm = true; // before the first request
-  // and the prompt that several samples fork from
-  size.sequences = poolOptions.slots + 1 + arguments.probePlaces;
-  size.context = arguments.context;
-  size.prefillTokens = arguments.prefillChunk;
-  size.cacheSequences = arguments.prefixCache;
-  size.scoreRows = 64; // 33 MB of logits with a vocabulary of 128 k
-  poolOptions.maxQueue = arguments.maxQueue;
-  options.slots = poolOptions.slots * uint32_t(models.size());
+  const int descriptor;
+};
 
-  const int finished = ::eventfd(0, EFD_CLOEXEC), failed = ::eventfd(0, EFD_CLOEXEC);
-  Service service(options, *models[0], *text);
+/// The signals that end the server, as a descriptor: they come to who reads it, not to whatever
+/// thread happens to run. Made before there are other threads.
+class Signals {
+public:
+  Signals() : descriptor(::signalfd(-1, blocked(), SFD_CLOEXEC)) { std::signal(SIGPIPE, SIG_IGN); }
+  ~Signals() { ::close(descriptor); }
+  Signals(const Signals &) = delete;
+  Signals &operator=(const Signals &) = delete;
+
+  bool pending() const {
+    pollfd polled = {descriptor, POLLIN, 0};
+    return ::poll(&polled, 1, 0) > 0;
+  }
+  void take() const {
+    signalfd_siginfo info = {};
+    (void)!::read(descriptor, &info, sizeof info);
+  }
+  const int descriptor;
+
+private:
+  static const sigset_t *blocked() {
+    static sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    struct sigaction hangup = {};
+    ::sigaction(SIGHUP, nullptr, &hangup);
+    if (hangup.sa_handler != SIG_IGN) // nohup's wish
+      sigaddset(&signals, SIGHUP);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    return &signals;
+  }
+};
+
+/// A model that is served: its engines, the thread that delivers what they say, and the one that
+/// takes connections.
+class Serving {
+public:
+  /// Everything outlives it.
+  Serving(HttpServer &server, const ServiceOptions &options, const Model &model,
+          const ModelText &text)
+      : server(server), text(text), service(options, model, text),
+        delivery(
+            {},
+            [this](Ticket ticket, std::optional<uint32_t> sample) {
+              sample ? pool->cancelSample(ticket, *sample) : pool->cancel(ticket);
+            },
+            [this](const Exchange &exchange, bool hungUp) {
+              service.exchangeEnded(exchange, hungUp);
+            }) {}
+  ~Serving() { server.cutOff(); } // the thread that is joined behind it ends
+
+  Status start(const std::vector<Model *> &models, const m1tool::PoolOptions &options);
+  uint32_t maxContext() const { return pool->maxContext(); }
+  /// Serves until a signal, and then what has been asked for; a second signal, or a device that
+  /// fails, ends everything at once. The error of the device.
+  Status untilStopped(const Signals &signals);
+
+private:
+  void deviceFailed(const Status &status);
+
+  HttpServer &server;
+  const ModelText &text;
+  Service service;
+  Bell finished, failed;
   std::mutex failing; // of devices: several may at once
   std::string reason; // why the first one has failed
-  std::unique_ptr<EnginePool> pool;
-  Delivery delivery(
-      {},
-      [&](Ticket ticket, std::optional<uint32_t> sample) {
-        sample ? pool->cancelSample(ticket, *sample) : pool->cancel(ticket);
-      },
-      [&](const Exchange &exchange, bool hungUp) { service.exchangeEnded(exchange, hungUp); });
+  Delivery delivery;
+  std::unique_ptr<EnginePool> pool; // destroyed before what its threads call
+  JoiningThreads accepting;         // one
+};
+
+Status Serving::start(const std::vector<Model *> &models, const m1tool::PoolOptions &options) {
   M1_TRY(delivery.start());
   M1_TRY(EnginePool::create(
-      m1tool::pointersTo(models), poolOptions,
-      [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); },
-      [&](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
-      [&](const Status &status) {
-        service.lose(status);
-        {
-          std::lock_guard<std::mutex> lock(failing);
-          if (reason.empty())
-            reason = status.message();
-        }
-        signalTo(failed);
-      },
-      &pool));
+      models, options, [this] { return text.createDecoder(/*skipSpecial=*/true); },
+      [this](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
+      [this](const Status &status) { deviceFailed(status); }, &pool));
   service.attach(*pool, delivery);
-
   service.addTo(server);
   M1_TRY(server.listen());
-  m1rt::JoiningThreads serving;
-  const bool serves = serving.start([&] {
+  const bool serves = accepting.start([this] {
     server.serve();
-    signalTo(finished);
+    finished.ring();
   });
   if (!serves)
     return error(StatusCode::ioError, "cannot start a thread that takes connections");
-  // However this ends: the thread is joined behind it.
-  struct Stopping {
-    HttpServer &server;
-    ~Stopping() { server.cutOff(); }
-  } stopping{server};
-  const std::string shown = host.find(':') == std::string::npos ? host : "[" + host + "]";
-  std::printf("m1-serve: http://%s:%d\n", shown.c_str(), address.port);
-  std::fflush(stdout);
-  logLine("ready", {{"model", options.modelName},
-                    {"devices", devices},
-                    {"host", host},
-                    {"port", address.port},
-                    {"slots", options.slots},
-                    {"context", pool->maxContext()}});
+  return {};
+}
 
+void Serving::deviceFailed(const Status &status) {
+  service.lose(status);
+  {
+    std::lock_guard<std::mutex> lock(failing);
+    if (reason.empty())
+      reason = status.message();
+  }
+  failed.ring();
+}
+
+Status Serving::untilStopped(const Signals &signals) {
   bool draining = false, lost = false;
   while (true) {
-    pollfd polled[3] = {
-        {finished, POLLIN, 0}, {lost ? -1 : failed, POLLIN, 0}, {caught, POLLIN, 0}};
+    pollfd polled[3] = {{finished.descriptor, POLLIN, 0},
+                        {lost ? -1 : failed.descriptor, POLLIN, 0},
+                        {signals.descriptor, POLLIN, 0}};
     if (::poll(polled, 3, -1) < 0)
       continue;
     if (polled[0].revents)
       break;
-    signalfd_siginfo info = {};
     if (polled[2].revents)
-      (void)!::read(caught, &info, sizeof info);
+      signals.take();
     lost |= polled[1].revents != 0;
     if (draining || lost) {
       logLine("stopping");
@@ -293,44 +237,107 @@ Status run(Arguments &arguments) {
     }
     draining = true;
   }
-  serving.join();
+  accepting.join();
   pool.reset();
-  for (int descriptor : {finished, failed, caught})
-    ::close(descriptor);
   logLine("stopped");
   return lost ? error(StatusCode::deviceError, "a device has failed: %s", reason.c_str())
               : Status();
 }
 
-} // namespace
+Status readOptions(const Arguments &arguments, ServiceOptions *out) {
+  out->hosts.insert(arguments.hosts.begin(), arguments.hosts.end());
+  out->modelName = arguments.modelName.empty() ? nameOf(arguments.artifact) : arguments.modelName;
+  M1_TRY(checkName(out->modelName));
+  out->limits.samples = arguments.maxSamples;
+  if (!arguments.keyFile.empty())
+    M1_TRY(ApiKeys::read(arguments.keyFile, &out->keys));
+  return {};
+}
 
-int main(int argc, char **argv) {
-  m1tool::prepareProcess();
-  m1tool::reportOutOfMemory();
-  Arguments arguments;
-  CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
-               "m1-serve"};
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
-  const auto configuration = std::make_shared<ConfigurationFile>(app);
-  app.set_config("--config", "", "Read options from a file of lines option = value")
-      ->type_name("FILE")
-      ->check([=](const std::string &path) { return configuration->setPath(path); }, "");
-  app.config_formatter(configuration);
-  app.footer("Example\n"
-             "  m1-serve model.m1a --port 8000\n"
-             "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
-             "application/json' \\\n"
-             "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17*23?\"}]}'");
+/// Takes the address, unless it would let anyone in without a word about it.
+Status takeAddress(const Arguments &arguments, const std::string &host, HttpServer &server,
+                   ServiceOptions *options, int *outPort) {
+  HttpServer::Address address;
+  M1_TRY(server.open(host, arguments.port, &address));
+  options->loopback = address.loopback;
+  *outPort = address.port;
+  if (options->keys.empty() && !options->loopback && !arguments.anonymous)
+    return error(StatusCode::invalidArgument,
+                 "--host %s can be reached from other machines: give --api-key-file FILE, or "
+                 "--anonymous to let anyone in",
+                 host.c_str());
+  return {};
+}
+
+m1tool::PoolOptions poolOptions(const Arguments &arguments, Model &model) {
+  m1tool::PoolOptions options;
+  options.slots =
+      arguments.slots ? arguments.slots : fastestBatch(model, arguments.devices.threads);
+  options.maxQueue = arguments.maxQueue;
+  options.engine.probePlaces = arguments.probePlaces;
+  options.engine.warm = true; // before the first request
+  SizeWish &size = options.engine.size;
+  // and the prompt that several samples fork from
+  size.sequences = options.slots + 1 + arguments.probePlaces;
+  size.context = arguments.context;
+  size.prefillTokens = arguments.prefillChunk;
+  size.cacheSequences = arguments.prefixCache;
+  size.scoreRows = 64; // 33 MB of logits with a vocabulary of 128 k
+  return options;
+}
+
+Status run(const Arguments &arguments) {
+  // What may fail soon is done before the model is loaded.
+  ServiceOptions options;
+  M1_TRY(readOptions(arguments, &options));
+  M1_TRY(raiseDescriptorLimit(arguments.maxConnections));
+  std::string host = arguments.host;
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') // as in a URL
+    host = host.substr(1, host.size() - 2);
+  ConnectionLimits limits;
+  limits.bodyBytes = arguments.maxBodyMiB << 20;
+  HttpServer server(limits, arguments.maxConnections);
+  std::vector<std::string> devices;
+  M1_TRY(m1tool::listDevices(arguments.devices.device, &devices));
+  int port = 0;
+  M1_TRY(takeAddress(arguments, host, server, &options, &port));
+
+  const Signals signals;
+  ModelOptions modelOptions;
+  M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
+  modelOptions.interrupted = [&signals] { return signals.pending(); };
+  std::vector<std::unique_ptr<Model>> models;
+  Status loaded = m1tool::loadModels(arguments.artifact, arguments.devices, modelOptions, &models);
+  if (loaded.code() == StatusCode::cancelled) {
+    logLine("stopped");
+    return {};
+  }
+  M1_TRY(loaded);
+  std::unique_ptr<ModelText> text;
+  M1_TRY(ModelText::load(models[0]->artifact(), &text));
+
+  const m1tool::PoolOptions pool = poolOptions(arguments, *models[0]);
+  options.slots = pool.slots * uint32_t(models.size());
+  Serving serving(server, options, *models[0], *text);
+  M1_TRY(serving.start(m1tool::pointersTo(models), pool));
+  const std::string shown = host.find(':') == std::string::npos ? host : "[" + host + "]";
+  std::printf("m1-serve: http://%s:%d\n", shown.c_str(), port);
+  std::fflush(stdout);
+  logLine("ready", {{"model", options.modelName},
+                    {"devices", devices},
+                    {"host", host},
+                    {"port", port},
+                    {"slots", options.slots},
+                    {"context", serving.maxContext()}});
+  return serving.untilStopped(signals);
+}
+
+void addOptions(CLI::App &app, Arguments *out) {
+  Arguments &arguments = *out;
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, m1tool::devicesHelp)
-      ->capture_default_str()
-      ->check(m1tool::isDeviceList);
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
-      ->capture_default_str()
-      ->check(CLI::Range(0, 4096));
+  m1tool::addDeviceFlags(app, &arguments.devices);
   addTrustFlags(app, &arguments.trust);
   app.add_option("--model-name", arguments.modelName,
                  "The name in /v1/models; by default the file's")
@@ -401,6 +408,25 @@ int main(int argc, char **argv) {
       ->group("Engine")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  m1tool::prepareProcess();
+  m1tool::reportOutOfMemory();
+  Arguments arguments;
+  CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
+               "m1-serve"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
+  addConfigurationFile(app);
+  app.footer("Example\n"
+             "  m1-serve model.m1a --port 8000\n"
+             "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
+             "application/json' \\\n"
+             "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17*23?\"}]}'");
+  addOptions(app, &arguments);
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;

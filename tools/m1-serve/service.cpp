@@ -240,6 +240,13 @@ bool Service::answerEarly(const Http &request, Answer &answer) {
 
 void Service::addTo(HttpServer &http) {
   server = &http;
+  setHandlers(http);
+  addReads(http);
+  addWrites(http);
+}
+
+/// What is done around every endpoint.
+void Service::setHandlers(HttpServer &http) {
   if (!options.keys.empty()) // who shows a key may do so from any page
     http.setHeaders({{"Access-Control-Allow-Origin", "*"},
                      {"Access-Control-Expose-Headers", "Retry-After, X-Request-Id"}});
@@ -288,7 +295,9 @@ void Service::addTo(HttpServer &http) {
         logLine("exception", {{"path", request.path}, {"error", what}});
         write(answer, libraryError(500));
       });
+}
 
+void Service::addReads(HttpServer &http) {
   auto get = [&](const char *path, const std::string &pattern, auto handler) {
     http.Get(pattern, [this, path, handler](const Http &request, Answer &answer) {
       answer.status = 200;
@@ -318,7 +327,9 @@ void Service::addTo(HttpServer &http) {
   get("/v1/models/", R"(/v1/models/([\s\S]+))", [this](const Http &, Answer &answer) {
     answer.set_content(dumped(modelJson()), jsonType); // admit() knows the name
   });
+}
 
+void Service::addWrites(HttpServer &http) {
   auto post = [&](const char *path, auto handler) {
     http.Post(path, [this, path, handler](const Http &request, Answer &answer) {
       answer.status = 200;
@@ -429,14 +440,9 @@ Error Service::constrain(const ApiRequest &asked, const std::vector<Prompt> &pro
   return {};
 }
 
-/// The prompts' tokens, and what the engines are asked for.
-Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
-                       std::vector<Request> *requests) const {
-  if (asked.chat) {
-    prompts->emplace_back();
-    if (Error error = encodeChat(asked, &prompts->back()))
-      return error;
-  }
+Error Service::encodePrompts(const ApiRequest &asked, std::vector<Prompt> *prompts) const {
+  if (asked.chat)
+    return encodeChat(asked, &prompts->emplace_back());
   for (const auto &given : asked.prompts) {
     Prompt prompt;
     if (const auto *tokens = std::get_if<std::vector<int32_t>>(&given)) {
@@ -451,8 +457,13 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
     }
     prompts->push_back(std::move(prompt));
   }
+  return {};
+}
 
-  Request common;
+/// What the engines are asked for of every prompt.
+Error Service::readCommon(const ApiRequest &asked, const std::vector<Prompt> &prompts,
+                          Request *out) const {
+  Request &common = *out;
   common.samples = asked.samples;
   common.sampling = asked.sampling;
   common.sampling.seed = *asked.seed;
@@ -479,10 +490,21 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
     common.probeTokens = closing;
   if (asked.closes())
     common.closeTokens = std::move(closing);
-  if (Error error = constrain(asked, *prompts, &common))
+  if (Error error = constrain(asked, prompts, &common))
     return error;
   common.stopTokens.insert(common.stopTokens.end(), asked.stopTokens.begin(),
                            asked.stopTokens.end());
+  return {};
+}
+
+/// The prompts' tokens, and what the engines are asked for.
+Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
+                       std::vector<Request> *requests) const {
+  if (Error error = encodePrompts(asked, prompts))
+    return error;
+  Request common;
+  if (Error error = readCommon(asked, *prompts, &common))
+    return error;
   if (asked.scoresPrompt()) {
     size_t count = 0;
     for (const Prompt &prompt : *prompts)

@@ -44,8 +44,15 @@ private:
   std::optional<ApiError> checkModel(const std::string &name) const;
   std::optional<ApiError> generate(const Http &request, bool chat, const std::string &id,
                                    Answer &answer);
+  void setHandlers(HttpServer &http);
+  void addReads(HttpServer &http);
+  void addWrites(HttpServer &http);
   std::optional<ApiError> prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
                                   std::vector<m1rt::Request> *requests) const;
+  std::optional<ApiError> encodePrompts(const ApiRequest &asked,
+                                        std::vector<Prompt> *prompts) const;
+  std::optional<ApiError> readCommon(const ApiRequest &asked, const std::vector<Prompt> &prompts,
+                                     m1rt::Request *out) const;
   std::optional<ApiError> constrain(const ApiRequest &asked, const std::vector<Prompt> &prompts,
                                     m1rt::Request *out) const;
   std::optional<ApiError> encodeChat(const ApiRequest &asked, Prompt *out) const;

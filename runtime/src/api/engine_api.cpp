@@ -385,7 +385,7 @@ bool m1_engine_poll(m1_engine *engine, m1_event *out_event) {
   bool found = false;
   m1_status_destroy(guardedOn(engine, [&] {
     if (engine->nextEvent == engine->events.size()) {
-      engine->events = engine->engine->takeEvents();
+      engine->engine->takeEvents(&engine->events);
       engine->nextEvent = 0;
     }
     if (engine->events.empty())

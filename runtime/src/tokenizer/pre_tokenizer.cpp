@@ -195,7 +195,7 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
                              data.get(), context.get());
   };
   auto giveUp = [&](const std::string &why, size_t at) {
-    error = "pre-tokeniser: " + why + " at byte " + std::to_string(at) + ": " + pattern;
+    error = "regular expression: " + why + " at byte " + std::to_string(at) + ": " + pattern;
     return false;
   };
   double start = threadSeconds(),

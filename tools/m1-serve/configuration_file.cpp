@@ -1,0 +1,66 @@
+#include "configuration_file.h"
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace m1serve {
+namespace {
+
+/// A file of lines option = value, or the name of a flag alone. Errors name file and line, and an
+/// option may come again further down: CLI11's own reader says neither, and forgets the second.
+class ConfigurationFile : public CLI::ConfigBase {
+public:
+  explicit ConfigurationFile(const CLI::App &app) : app(app) {}
+
+  /// For check(), before it is read: what is there to be read, and ends.
+  std::string setPath(const std::string &name) {
+    path = name;
+    struct stat info;
+    const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
+    if (!found)
+      return path + ": cannot read: " + std::strerror(errno);
+    return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
+  }
+
+  std::vector<CLI::ConfigItem> from_config(std::istream &lines) const override {
+    std::vector<CLI::ConfigItem> items;
+    std::string line;
+    for (size_t number = 1; std::getline(lines, line); ++number) {
+      if (number == 1 && line.compare(0, 3, "\xEF\xBB\xBF") == 0) // byte order mark
+        line.erase(0, 3);
+      line = trimmed(line);
+      if (!line.empty() && line[0] != '#' && line[0] != ';')
+        read(line, path + ":" + std::to_string(number), &items);
+    }
+    return items;
+  }
+
+private:
+  static std::string trimmed(const std::string &text) {
+    constexpr char blanks[] = " \t\r";
+    const size_t begin = text.find_first_not_of(blanks);
+    return begin == std::string::npos
+               ? ""
+               : text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
+  }
+
+  void read(const std::string &line, const std::string &place,
+            std::vector<CLI::ConfigItem> *items) const {
+    auto fail = [&](const std::string &what) {
+      throw CLI::ConfigError("--config: " + place + ": " + what, CLI::ExitCodes::ConfigError);
+    };
+
+} // namespace
+
+void addConfigurationFile(CLI::App &app) {
+  const auto file = std::make_shared<ConfigurationFile>(app);
+  app.set_config("--config", "", "Read options from a file of lines option = value")
+      ->type_name("FILE")
+      ->check([=](const std::string &path) { return file->setPath(path); }, "");
+  app.config_formatter(file);
+}
+
+} // namespace m1serve
