@@ -46,6 +46,7 @@ struct CpuKernel {
 class CpuSelector : public KernelSelector {
 public:
   explicit CpuSelector(CpuInfo cpu) : cpu(std::move(cpu)) {}
+  int64_t rowStride(int64_t columns, mlir::Type element) const override;
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
   const CpuInfo &cpuInfo() const { return cpu; }
 

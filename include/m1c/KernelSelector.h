@@ -132,6 +132,8 @@ public:
   /// Whether the target has a kernel for an op that reads pages which sequences share once for all
   /// of them; `decode` is then planned as `decode_shared` as well.
   virtual bool canShare(const KernelSpec &spec) const { return false; }
+  /// Elements from one row of an activation to the next, at least `columns`.
+  virtual int64_t rowStride(int64_t columns, mlir::Type element) const { return columns; }
   /// Emits the commands for one op, or reports why it cannot.
   virtual mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) = 0;
 };

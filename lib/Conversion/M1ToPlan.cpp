@@ -379,11 +379,14 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     auto type = cast<RankedTensorType>(result.getType());
     Place place{Value(), type.getElementType(), {}, 1, spec.domain};
+    const auto port = results.find(result);
     if (type.getRank() == 2) {
       place.dims = {type.getDimSize(1)};
-      place.rowStride = type.getDimSize(1);
+      place.rowStride = port != results.end()
+                            ? type.getDimSize(1) // the batch's arrays have no gaps
+                            : selector.rowStride(type.getDimSize(1), place.element);
     }
-    if (auto port = results.find(result); port != results.end())
+    if (port != results.end())
       place.buffer = this->port(port->second);
     else
       place.buffer =

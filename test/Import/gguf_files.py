@@ -42,12 +42,14 @@ def write(path, metadata, tensors, alignment=32):
     for name, value in metadata.items():
         kind, data = typed(value)
         head += text(name) + struct.pack("<I", kind) + data
-    body = b""
+    body, offset = [], 0
     for name, (kind, shape, data) in tensors.items():
-        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), NUMBERS.get(kind, kind), len(body))
-        body += pad(data)
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), NUMBERS.get(kind, kind), offset)
+        body.append(pad(data))
+        offset += len(body[-1])
     with open(path, "wb") as file:
-        file.write(pad(head) + body)
+        file.write(pad(head))
+        file.writelines(body)
 
 
 def safetensors(directory, tensors, config):

@@ -313,19 +313,22 @@ TEST(Attention, LargeScores) {
 
 // The number of tokens a group owns and the way a prompt is cut change nothing, bit for bit.
 TEST(Attention, GroupingAndChunksAreExact) {
-  Random random(44);
-  Attention p;
-  Batch batch({75, 12}, {0, 60}, {0, 1});
-  Cache cache(p, batch, random);
-  Matrix q = Matrix::filled(M1K_F32, batch.tokens(), p.heads * p.headDim, 0,
-                            [&] { return random.normal(); });
-  Matrix whole(M1K_F32, batch.tokens(), p.heads * p.headDim);
-  runKernel(p, whole, q, cache, batch, random);
-  for (int tokensPerGroup : {1, 3, 16}) {
-    p.tokensPerGroup = tokensPerGroup;
-    Matrix out(M1K_F32, batch.tokens(), p.heads * p.headDim);
-    runKernel(p, out, q, cache, batch, random);
-    EXPECT_TRUE(out == whole) << tokensPerGroup;
+  for (int window : {0, 40}) {
+    Random random(44);
+    Attention p;
+    p.window = window;
+    Batch batch({75, 12}, {0, 60}, {0, 1});
+    Cache cache(p, batch, random);
+    Matrix q = Matrix::filled(M1K_F32, batch.tokens(), p.heads * p.headDim, 0,
+                              [&] { return random.normal(); });
+    Matrix whole(M1K_F32, batch.tokens(), p.heads * p.headDim);
+    runKernel(p, whole, q, cache, batch, random);
+    for (int tokensPerGroup : {1, 3, 16}) {
+      p.tokensPerGroup = tokensPerGroup;
+      Matrix out(M1K_F32, batch.tokens(), p.heads * p.headDim);
+      runKernel(p, out, q, cache, batch, random);
+      EXPECT_TRUE(out == whole) << tokensPerGroup << " of a window of " << window;
+    }
   }
 }
 

@@ -142,8 +142,9 @@ class LlamaCpp:
         figures = {}
         for batch in batches:
             context = self.context(model, (context_length + repeat + 2) * batch, batch, threads)
-            for sequence in range(batch):
-                self.decode(context, [(sequence, position, position == context_length - 1) for position in range(context_length)])
+            rows = [(sequence, position, position == context_length - 1) for position in range(context_length) for sequence in range(batch)]
+            for start in range(0, len(rows), 512):
+                self.decode(context, rows[start:start + 512])
             samples = [self.decode(context, [(sequence, context_length + step, 1) for sequence in range(batch)]) for step in range(repeat + 1)]
             figures[f"decode {batch}"] = batch / statistics.median(samples[1:])
             self.library.llama_free(context)
@@ -180,7 +181,7 @@ def main():
     parser.add_argument("--batch", default="1,32")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--prefill", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))), help="numbers of threads, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--json")
@@ -191,7 +192,7 @@ def main():
     types = {"bf16": ("BF16", "BF16"), "q8_0": ("Q8_0", "Q8_0"), "q4_K": ("Q4_K", "Q6_K")}
     llama = LlamaCpp(arguments.llama)
     print("llama.cpp:", llama.library.llama_print_system_info().decode(), flush=True)
-    sizes = (batches, arguments.context, arguments.prefill, arguments.threads, arguments.repeat)
+    numbers = [int(threads) for threads in arguments.threads.split(",")]
     seen = {}
     with tempfile.TemporaryDirectory() as directory:
         pairs = []
@@ -202,19 +203,22 @@ def main():
                 write_model(path, config, *types[kind])
             pairs.append((kind, path, artifact))
         for _ in range(arguments.rounds):
-            for kind, path, artifact in pairs:
-                ours = measure_ours(arguments.m1_bench, artifact, *sizes)
-                theirs = llama.measure(path, *sizes)
-                for case in ours:
-                    seen.setdefault((kind, os.path.basename(artifact), case), []).append((ours[case], theirs[case]))
-    print(f"tokens/s on {arguments.threads} threads, medians of {arguments.rounds} rounds, lowest … highest")
+            for threads in numbers:
+                for kind, path, artifact in pairs:
+                    sizes = (batches, arguments.context, arguments.prefill, threads, arguments.repeat)
+                    ours = measure_ours(arguments.m1_bench, artifact, *sizes)
+                    theirs = llama.measure(path, *sizes)
+                    print(f"  {threads} threads {kind}:", ", ".join(f"{case} {theirs[case]:.1f} here {ours[case]:.1f}" for case in ours), flush=True)
+                    for case in ours:
+                        seen.setdefault((threads, kind, os.path.basename(artifact), case), []).append((ours[case], theirs[case]))
+    print(f"tokens/s, medians of {arguments.rounds} rounds, lowest … highest")
     report = []
-    for (kind, artifact, case), values in seen.items():
+    for (threads, kind, artifact, case), values in seen.items():
         ours, theirs = (sorted(column) for column in zip(*values))
         ratio = statistics.median(ours) / statistics.median(theirs)
         spread = lambda column: f"{statistics.median(column):9.1f} ({column[0]:.1f} … {column[-1]:.1f})"
-        print(f"{kind:5} {artifact:24} {case:12} llama.cpp {spread(theirs)}  ours {spread(ours)}  {ratio:.2f}", flush=True)
-        report.append({"type": kind, "artifact": artifact, "case": case, "llama_cpp": theirs, "ours": ours, "ratio": ratio})
+        print(f"{threads:3} threads {kind:5} {artifact:24} {case:12} llama.cpp {spread(theirs)}  ours {spread(ours)}  {ratio:.2f}", flush=True)
+        report.append({"threads": threads, "type": kind, "artifact": artifact, "case": case, "llama_cpp": theirs, "ours": ours, "ratio": ratio})
     if arguments.json:
         with open(arguments.json, "w") as file:
             json.dump(report, file, indent=1)

@@ -33,6 +33,16 @@ static std::string findUnsupported(const CpuFamily &family, const KernelSpec &sp
   return family.unsupported ? family.unsupported(spec) : "";
 }
 
+/// Columns of neighbouring rows lie in sets of a cache that differ by the row's length: where it is
+/// a large power of two, all in a few. An odd number of cache lines takes them through all.
+int64_t CpuSelector::rowStride(int64_t columns, Type element) const {
+  constexpr int64_t lineBits = 64 * 8, leastLines = 16;
+  const int64_t bits = columns * element.getIntOrFloatBitWidth(), lines = bits / lineBits;
+  if (bits % lineBits != 0 || lines % 2 != 0 || lines < leastLines)
+    return columns;
+  return columns + lineBits / element.getIntOrFloatBitWidth();
+}
+
 LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
   if (spec.op == "linear" && isa<Float8E4M3FNType>(spec.get("weight").element) &&
       spec.find("row_scale") < 0)
@@ -50,9 +60,10 @@ LogicalResult CpuSelector::quantiseRows(const KernelSpec &linear, PlanEmitter &e
   const OperandSpec &x = linear.operands[at];
   const int64_t columns = x.dims.back();
   MLIRContext *context = x.element.getContext();
-  const OperandSpec codes{"codes", BFloat16Type::get(context), {columns}, columns},
+  const int64_t stride = rowStride(columns, BFloat16Type::get(context));
+  const OperandSpec codes{"codes", BFloat16Type::get(context), {columns}, stride},
       scale{"scale", Float32Type::get(context), {}, 1};
-  Value codesBuffer = emitter.temporary(linear.domain, uint64_t(columns) * 2),
+  Value codesBuffer = emitter.temporary(linear.domain, uint64_t(stride) * 2),
         scaleBuffer = emitter.temporary(linear.domain, sizeof(float));
 
   KernelSpec rows;
@@ -70,7 +81,7 @@ LogicalResult CpuSelector::quantiseRows(const KernelSpec &linear, PlanEmitter &e
   llvm::SmallVector<Value> operands;
   for (size_t i = 0; i < linear.operands.size(); ++i)
     operands.push_back(i == at ? codesBuffer : emitter.operand(i));
-  product.operands[at] = OperandSpec{"x", codes.element, {columns}, columns};
+  product.operands[at] = OperandSpec{"x", codes.element, {columns}, stride};
   const int behind = linear.find("scale") + 1;
   product.operands.insert(product.operands.begin() + behind,
                           OperandSpec{"row_scale", scale.element, {}, 1});
