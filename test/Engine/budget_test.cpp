@@ -147,6 +147,16 @@ TEST(Budget, AsGoodAsTheBestFixedNumber) {
     }
 }
 
+/// A problem whose samples end after `least`, `least` + 1, … tokens.
+void addProblem(Lengths &lengths, int samples, size_t least) {
+  LifeTable problem;
+  for (int i = 0; i < samples; ++i) {
+    lengths.add(least + size_t(i), true);
+    problem.add(least + size_t(i), true);
+  }
+  lengths.addProblem(problem);
+}
+
 // With nothing known lengths are log-uniform up to the limit; the table follows what was seen, and
 // samples that were cut or still run count as far as they came.
 TEST(Budget, LengthsAreLearned) {
@@ -168,7 +178,7 @@ TEST(Budget, LengthsAreLearned) {
 }
 
 // Step times are interpolated, extrapolated along the last slope, and never below what fewer
-// sequences take by noise.
+// sequences take: of a larger size that took less both are noise.
 TEST(Budget, StepTimesAreLearned) {
   StepTimes times;
   EXPECT_EQ(times.estimate(3), 0);
@@ -184,18 +194,65 @@ TEST(Budget, StepTimesAreLearned) {
   EXPECT_NEAR(times.estimate(2), 0.2, 1e-9);
   EXPECT_NEAR(times.estimate(9), 0.9, 1e-9);
   times.add(16, 0.1);
-  EXPECT_NEAR(times.estimate(32), 0.4, 1e-9);
+  EXPECT_NEAR(times.estimate(32), 0.3, 1e-9); // (2 · 0.4 + 0.1) / 3
+  EXPECT_NEAR(times.estimate(4), 0.3, 1e-9);
   EXPECT_EQ(StepTimes().toMeasure(1), 1u);
 }
 
-/// A problem whose samples end after `least`, `least` + 1, … tokens.
-void addProblem(Lengths &lengths, int samples, size_t least) {
-  LifeTable problem;
-  for (int i = 0; i < samples; ++i) {
-    lengths.add(least + size_t(i), true);
-    problem.add(least + size_t(i), true);
+// Tokens that are taken late make their step look long and the next one short. Many sizes of which
+// few steps were measured so do not make those look short that were measured often.
+TEST(Budget, StepTimesAreOfNoNoise) {
+  std::mt19937 random(1);
+  std::exponential_distribution<double> late(1 / 40e-6);
+  StepTimes times;
+  double before = 0;
+  auto step = [&](uint32_t size, double seconds) {
+    const double now = late(random);
+    times.add(size, seconds + now - before);
+    before = now;
+  };
+  for (int i = 0; i < 400; ++i)
+    step(8, 165e-6);
+  for (uint32_t size = 32; size < 96; ++size)
+    for (int i = 0; i < 4; ++i)
+      step(size, 200e-6);
+  for (int i = 0; i < 400; ++i)
+    step(16, 190e-6);
+  EXPECT_NEAR(times.estimate(8), 165e-6, 16e-6);
+  EXPECT_NEAR(times.estimate(16), 190e-6, 16e-6);
+  EXPECT_NEAR(times.estimate(64), 200e-6, 20e-6);
+}
+
+// The shortest samples of a problem are no fair draw: that few at once get to the length that most
+// need is better than many ends of the shortest.
+TEST(Budget, DepthIsWorthMoreThanTheShortest) {
+  EXPECT_DOUBLE_EQ(worthOfVote(20, 1), worthOfEnds(20));
+  EXPECT_NEAR(worthOfVote(1000, 0), worthOfVote(5, 0), 1e-9);
+  EXPECT_GT(worthOfVote(6, 0.8), worthOfVote(40, 0.4));
+  StepTimes times;
+  for (int i = 0; i < 8; ++i)
+    for (uint32_t size : {1, 4, 8, 16, 64, 128})
+      times.add(size, size <= 8 ? 165e-6 : size <= 64 ? 210e-6 : 240e-6);
+  Lengths lengths;
+  for (int i = 0; i < 20; ++i)
+    addProblem(lengths, 40, 110); // to 149
+  BudgetSituation situation;
+  situation.places = situation.unstarted = 128;
+  situation.limit = 400;
+  situation.secondsLeft = 0.0245; // 148 steps of 8, 117 of 64, 102 of 128
+  const BudgetPlan plan = planBudget(situation, times, lengths);
+  EXPECT_GE(plan.starts, 4u);
+  EXPECT_LE(plan.starts, 8u);
+}
+
+// What all samples were cut short of is not taken to be as long as the limit allows.
+TEST(Budget, LengthsGoOnBeyondWhatWasSeen) {
+  Lengths lengths;
+  for (int i = 0; i < 100; ++i) { // from 60 to 110, but none was let run beyond 90
+    const size_t length = size_t(60 + i / 2);
+    lengths.add(std::min<size_t>(length, 90), length <= 90);
   }
-  lengths.addProblem(problem);
+  EXPECT_GT(1 - lengths.table({}, 4000, 1000).survives(90, 60), 0.6);
 }
 
 // Samples of a problem get about as long as each other: those that have ended, and those that still

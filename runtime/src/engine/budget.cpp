@@ -17,10 +17,12 @@ constexpr size_t stretches = 128; // to 8 · 1.125^127 = 25 million tokens
 constexpr double priorSamples = 1;
 // Of each sample's weight when another one is added: about the last 200 count.
 constexpr double forgotten = 0.005;
-constexpr double newestShare = 0.3; // of a step's time in its size's average
+constexpr double newestShare = 0.1; // of a step's time in its size's average
+constexpr uint32_t mostWeight = 16; // steps of a size, beside those of others
 constexpr uint32_t measuredSteps = 2;
-// The first steps of a size may load code or capture a graph: their least time counts. A later one
-// counts as no more than so many times the average.
+// The first steps of a size may load code or capture a graph: their least time counts, and once
+// there are so many the second least, for a step whose predecessor's tokens were taken late looks
+// short. A later one counts as no more than so many times the average.
 constexpr uint32_t settlingSteps = 4;
 constexpr double mostOfAverage = 4;
 constexpr double cells = 2048; // of a table
@@ -57,14 +59,34 @@ size_t stretchOf(double length) {
 
 void StepTimes::add(uint32_t sequences, double seconds) {
   Entry &entry = sizes[sequences];
-  if (entry.steps == 0)
-    entry.seconds = seconds;
-  else if (entry.steps < settlingSteps)
-    entry.seconds = std::min(entry.seconds, seconds);
-  else
+  if (entry.steps < settlingSteps) {
+    entry.second = std::min(entry.second, std::max(entry.least, seconds));
+    entry.least = std::min(entry.least, seconds);
+    entry.seconds = entry.steps + 1 < settlingSteps ? entry.least : entry.second;
+  } else {
     entry.seconds +=
         newestShare * (std::min(seconds, mostOfAverage * entry.seconds) - entry.seconds);
+  }
   ++entry.steps;
+  fit();
+}
+
+/// Sizes whose times fall are one another's noise: each run of them has its mean, by how often each
+/// was measured. The least of the larger ones would be the one that chance made shortest.
+void StepTimes::fit() {
+  fitted.clear();
+  for (const auto &[size, entry] : sizes) {
+    const double weight =
+        entry.steps < settlingSteps ? 0.1 * entry.steps : std::min(entry.steps, mostWeight);
+    Run run{size, entry.seconds, weight};
+    for (; !fitted.empty() && fitted.back().seconds >= run.seconds; fitted.pop_back()) {
+      const Run &before = fitted.back();
+      const double both = run.weight + before.weight;
+      run.seconds = (run.seconds * run.weight + before.seconds * before.weight) / both;
+      run.weight = both;
+    }
+    fitted.push_back(run);
+  }
 }
 
 double StepTimes::estimate(uint32_t sequences) const {
@@ -74,31 +96,28 @@ double StepTimes::estimate(uint32_t sequences) const {
     const auto &[size, entry] = *sizes.begin();
     return entry.seconds * std::max(1.0, double(sequences) / size);
   }
-  double seconds = 0;
+  auto at = [&](uint32_t size) {
+    return std::lower_bound(fitted.begin(), fitted.end(), size,
+                            [](const Run &run, uint32_t size) { return run.last < size; })
+        ->seconds;
+  };
   auto above = sizes.lower_bound(sequences);
-  if (above != sizes.end() && above->first == sequences) {
-    seconds = above->second.seconds;
-  } else {
-    auto below = above;
-    if (above == sizes.begin()) { // below all
-      ++above;
-    } else if (above == sizes.end()) { // above all: along a line too long for noise to tilt
-      --above;
-      below = sizes.upper_bound(above->first / 2);
-      if (below != sizes.begin())
-        --below;
-    } else {
+  if (above != sizes.end() && above->first == sequences)
+    return at(sequences);
+  auto below = above;
+  if (above == sizes.begin()) { // below all
+    ++above;
+  } else if (above == sizes.end()) { // above all: along a line too long for noise to tilt
+    --above;
+    below = sizes.upper_bound(above->first / 2);
+    if (below != sizes.begin())
       --below;
-    }
-    const double slope = std::max(0.0, above->second.seconds - below->second.seconds) /
-                         (double(above->first) - below->first);
-    seconds = std::max(below->second.seconds + slope * (double(sequences) - below->first),
-                       0.1 * std::min(below->second.seconds, above->second.seconds));
+  } else {
+    --below;
   }
-  for (auto larger = sizes.upper_bound(sequences); larger != sizes.end(); ++larger)
-    if (larger->second.steps >= measuredSteps)
-      seconds = std::min(seconds, larger->second.seconds);
-  return seconds;
+  const double low = at(below->first), high = at(above->first);
+  const double slope = (high - low) / (double(above->first) - below->first);
+  return std::max(low + slope * (double(sequences) - below->first), 0.1 * low);
 }
 
 uint32_t StepTimes::toMeasure(uint32_t most) const {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <vector>
 
@@ -17,8 +18,8 @@ class StepTimes {
 public:
   void add(uint32_t sequences, double seconds);
   /// Interpolated between measured sizes, extrapolated along the line through the largest and one
-  /// of half its size, from one alone in proportion upwards; no more than a larger size takes. 0
-  /// when nothing was measured.
+  /// of half its size, from one alone in proportion upwards; no less than a smaller size takes.
+  /// 0 when nothing was measured.
   double estimate(uint32_t sequences) const;
   /// A size whose time should be measured before estimates mean much, at most `most`; 0: none.
   uint32_t toMeasure(uint32_t most) const;
@@ -26,9 +27,17 @@ public:
 private:
   struct Entry {
     double seconds = 0;
+    double least = std::numeric_limits<double>::infinity(), second = least; // of the first steps
     uint32_t steps = 0;
   };
+  /// Sizes next to each other that are taken to need as long.
+  struct Run {
+    uint32_t last; // size
+    double seconds, weight;
+  };
+  void fit();
   std::map<uint32_t, Entry> sizes;
+  std::vector<Run> fitted; // of all sizes; more sequences take longer
 };
 
 /// Samples by stretch of length, each an eighth longer than the one before: how many came to it,
