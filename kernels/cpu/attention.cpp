@@ -94,9 +94,9 @@ struct Rows {
 struct Page {
   const void *cache;
   int type, headDim, ratio;
-  long keys, values;                   // where the planes begin
+  long keys, values;                    // where the planes begin
   const float *keyScales, *valueScales; // null: none
-  int begin, position, window;         // of the page; of row 0; 0: none
+  int begin, position, window;          // of the page; of row 0; 0: none
 
   M1K_BODY int first(int row) const {
     const int hidden = position + row / ratio + 1 - window - begin;
@@ -158,10 +158,11 @@ template <int Count> M1K_INLINE void seePage(const Page &page, const Rows &all, 
         scores[k] *= page.valueScales[k];
   }
   float *acc = all.sums + row * headDim;
+  constexpr int blocks = Count == 1 ? 4 : 2;
   int i = 0;
-  for (; i + 2 * lanes <= headDim; i += 2 * lanes)
-    accumulate<Count, 2>(acc + i, keep, p, first, end, page.cache, page.type, page.values + i,
-                         headDim, lanes);
+  for (; i + blocks * lanes <= headDim; i += blocks * lanes)
+    accumulate<Count, blocks>(acc + i, keep, p, first, end, page.cache, page.type, page.values + i,
+                              headDim, lanes);
   for (; i + lanes <= headDim; i += lanes)
     accumulate<Count, 1>(acc + i, keep, p, first, end, page.cache, page.type, page.values + i,
                          headDim, lanes);
