@@ -676,8 +676,23 @@ TEST(Engine, ImpossibleRequestsAreRefused) {
   refuse("temperature", [](Request &r) { r.sampling.temperature = -1; });
   refuse("top-p", [](Request &r) { r.sampling.topP = 0; });
   refuse("min-p", [](Request &r) { r.sampling.minP = 2; });
-  refuse("repetition penalty", [](Request &r) { r.sampling.repetitionPenalty = 0; });
-  refuse("stop string", [](Request &r) { r.stopStrings = {"x"}; });
+  refuse("repetition penalty: expected a number above 0, got 0",
+         [](Request &r) { r.sampling.repetitionPenalty = 0; });
+  refuse("frequency penalty: expected a number, got inf",
+         [](Request &r) { r.sampling.frequencyPenalty = INFINITY; });
+  refuse("presence penalty: expected a number, got nan",
+         [](Request &r) { r.sampling.presencePenalty = NAN; });
+  refuse("logit bias: token 50, expected 0 to 49", [](Request &r) { r.bias = {{50, 1}}; });
+  refuse("logit bias of token 3: expected a number, or minus infinity, got inf",
+         [](Request &r) { r.bias = {{3, INFINITY}}; });
+  refuse("first sample: 4294967294 with 2 samples is beyond 32 bits", [](Request &r) {
+    r.samples = 2;
+    r.firstSample = UINT32_MAX - 1;
+  });
+  refuse("time budget: expected 0 to 1e9 seconds, got -1", [](Request &r) { r.timeBudget = -1; });
+  refuse("stop string: an empty string cannot match", [](Request &r) { r.stopStrings = {""}; });
+  refuse("stop string: the model has no tokenizer, so it cannot match",
+         [](Request &r) { r.stopStrings = {"x"}; });
   EXPECT_TRUE(engine.idle());
 }
 

@@ -106,8 +106,13 @@ TEST_F(SessionTest, RefusesBadSteps) {
                 .find("longer than the context of 200 tokens that the model was compiled for"),
             std::string::npos);
   EXPECT_NE(feed(99, {1}).message().find("sequence 99 does not exist"), std::string::npos);
-  EXPECT_FALSE(feed(id, {}).ok());
-  EXPECT_FALSE(session->step(nullptr, 0).ok());
+  EXPECT_NE(feed(id, {}).message().find("1 logits rows of 0 tokens"), std::string::npos);
+  EXPECT_EQ(session->step(nullptr, 0).message(), "a step without entries");
+  const BackendEntry sampled[] = {{id, nullptr, 1, 1, 7}};
+  EXPECT_NE(session->step(sampled, 1)
+                .message()
+                .find("entry 0: 1 tokens from sampled row 7, expected one of 0 rows"),
+            std::string::npos);
   const int32_t token = 1;
   const BackendEntry twice[] = {{id, &token, 1, 1}, {id, &token, 1, 1}};
   EXPECT_NE(session->step(twice, 2).message().find("occurs twice"), std::string::npos);
@@ -143,7 +148,9 @@ TEST_F(SessionTest, RunsOutOfPages) {
       << status.message();
   SequenceId fork = 0;
   // its last page is partly filled
-  EXPECT_EQ(session->fork(second, &fork).code(), StatusCode::outOfMemory);
+  status = session->fork(second, &fork);
+  EXPECT_EQ(status.code(), StatusCode::outOfMemory);
+  EXPECT_NE(status.message().find("no free KV page to fork sequence"), std::string::npos);
   ASSERT_TRUE(session->fork(first, &fork).ok()); // full pages are shared
   ASSERT_TRUE(session->destroy(fork).ok());
   ASSERT_TRUE(session->reset(second).ok());

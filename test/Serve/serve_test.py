@@ -703,6 +703,7 @@ class Behaviour(unittest.TestCase):
                                     (["--config", "/"], "--config: /: expected a file"), (["--config", "/dev/zero"], "--config: /dev/zero: expected a file"),
                                     (["--config", "/nonexistent"], "--config: /nonexistent: cannot read: No such file or directory"),
                                     (["--config", ""], "--config: expected FILE, got an empty value"),
+                                    (["--model-name", "a\tb"], "--model-name: expected UTF-8 without control characters"),
                                     (["--api-key-file", keys.name, "--anonymous"], "--anonymous is for a server without keys"),
                                     (["--api-key-file", keys.name, "--allow-host", "x"], "--allow-host is for a server without keys")):
                 result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--port", "0", *flags], capture_output=True, text=True, timeout=60)
@@ -713,7 +714,7 @@ class Behaviour(unittest.TestCase):
         """Without keys nobody else gets in: no open address, no other name, no page of another site."""
         result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--host", "0.0.0.0", "--port", "0"], capture_output=True, text=True, timeout=60)
         self.assertEqual(result.returncode, 1)
-        self.assertIn("--api-key-file", result.stderr)
+        self.assertIn("--host 0.0.0.0 can be reached from other machines: give --api-key-file FILE, or --anonymous to let anyone in", result.stderr)
         running = self.serve("--allow-host", "known.example")
         for host, status in (("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("known.example", 200), ("evil.example", 403)):
             self.assertEqual(running.get("/v1/models", headers={"Host": host})[0], status, host)
