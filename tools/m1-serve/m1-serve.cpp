@@ -66,38 +66,6 @@ std::string nameOf(const std::string &path) {
   return name;
 }
 
-    const size_t equal = line.find('=');
-    const std::string name = trimmed(line.substr(0, equal));
-    const CLI::Option *option = app.get_option_no_throw("--" + name);
-    if (!option)
-      option = app.get_option_no_throw(name);
-    if (name.empty() || (equal == std::string::npos && !option))
-      fail("expected option = value, got " + line);
-    if (!option || !option->get_configurable())
-      fail("no option of a file is called " + name);
-    if (equal == std::string::npos && option->get_items_expected_max() > 0)
-      fail("expected " + name + " = " + option->get_type_name());
-    std::string value = equal == std::string::npos ? "true" : trimmed(line.substr(equal + 1));
-    const size_t comment = value.find('#');
-    if (comment == 0 || (comment != std::string::npos && std::strchr(" \t", value[comment - 1])))
-      value = trimmed(value.substr(0, comment));
-    CLI::detail::remove_quotes(value);
-    auto item = std::find_if(items->begin(), items->end(),
-                             [&](const CLI::ConfigItem &other) { return other.name == name; });
-    if (item == items->end()) {
-      items->emplace_back();
-      item = items->end() - 1;
-      item->name = name;
-    }
-    if (option->get_items_expected_max() == 0)
-      item->inputs.clear(); // of a flag the last counts
-    item->inputs.push_back(value);
-  }
-
-  const CLI::App &app;
-  std::string path;
-};
-
 /// What may happen once, as a descriptor that is readable from then on.
 class Bell {
 public:
