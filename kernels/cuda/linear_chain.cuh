@@ -9,8 +9,8 @@
 // (where gated, pairs of tiles), of which neighbours are a block's; the block goes through K for
 // kTiles of them at a time. A slot is a tile's weights for kSlotDepth columns of K: a bulk copy for
 // each row, as such copies of 2 KB are issued fast enough (57 cycles each on an H200), those of 1
-// KB are not. The copies that are under way are at most kInFlight slots: with the ring full of
-// them, 200 KB a multiprocessor, some multiprocessors get 36 % more than others, and what the
+// KB are not. The copies that are under way are at most kInFlight slots: with 200 KB of them a
+// multiprocessor some multiprocessors get 36 % more than others, and what the
 // blocks read of one another's results waits behind 6 µs of weights. Warp w multiplies columns
 // 128·w … of a slot's, by the scheme of linear_tensor, whose sums and their order these are.
 //
@@ -235,8 +235,9 @@ template <class C> class Chain {
         for (int i = 0; i < kWeightTiles; ++i)
           if (i < count * kSides) {
             barrier_wait(full(step), round(step));
-            // Only now: what was read of the slot before is in registers, as products took it. An
-            // arrival right behind the reads may overtake them where loads of x hold them up.
+            // Only now: what was read of the slot before is in registers, as products took it. With
+            // the arrival right behind the reads, steps of 8 rows of M1-3B on an H200 differed from
+            // run to run: it seems to overtake reads that loads of x hold up.
             leave(step - 1, step > first);
             const unsigned char *slot = m1k_shared + step % C::kSlots * R::kSlotBytes +
                                         g * R::kRowBytes + warp * 256 + t * 16;

@@ -22,7 +22,7 @@ static constexpr size_t mostOperands = 31;
 
 bool ProductChains::append(Run &run, const Product &product) {
   const mk::Tuning tuning = cuda::tuningFor(chip);
-  mk::Description description = cuda::describeLinear(product.facts, "linear", chip);
+  mk::Description description = cuda::describeLinear(product.facts, "product", chip);
   if (!description.error.empty() || !mk::refusal_of_chain(product.facts, tuning).empty() ||
       (!run.facts.products.empty() &&
        run.facts.products.front().facts.domain != product.facts.domain))
