@@ -100,8 +100,9 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   let description = [{
     Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that
     defines the symbol. A kernel with `launch_early` itself waits for the launches before it, in
-    code for sm_90 and newer, and may start before they have ended. Its code follows from `source`
-    (CUDA C++), or else is generated from `facts` (KernelSpec::toAttribute in m1c).
+    code for sm_90 and newer, and may start before they have ended. The blocks of a `cooperative`
+    one wait for one another: they are one row group, and all run at once. Its code follows from
+    `source` (CUDA C++), or else is generated from `facts` (KernelSpec::toAttribute in m1c).
 
     `tensor_maps` are five numbers for each operand that the kernel takes as a tensor map and not as
     an address: its place among the operands, the rows of a weight, or 0 for those of the launch,
@@ -122,7 +123,7 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin,
       DefaultValuedAttr<I32Attr, "0">:$code, DefaultValuedAttr<I32Attr, "0">:$block_size,
-      DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early,
+      DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early, UnitAttr:$cooperative,
       OptionalAttr<DictionaryAttr>:$facts, OptionalAttr<StrAttr>:$source,
       OptionalAttr<DenseI64ArrayAttr>:$extents, OptionalAttr<DenseI64ArrayAttr>:$tensor_maps);
   let assemblyFormat = [{

@@ -3,8 +3,155 @@
 #include "m1k_abi.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace m1k::cuda {
+
+/// What a product is, whatever its shape.
+static void add_facts(Facts &facts, const Linear &f) {
+  facts.type("XT", f.x_type);
+  facts.type("WT", f.w_type);
+  facts.type("OT", f.out_type);
+  facts.number("kN", f.n);
+  facts.number("kK", f.k);
+  facts.number("kGroup", f.group);
+  facts.type("ST", f.scale_type);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.number("kRows", f.max_rows);
+  facts.number("kDomain", number_of(f.domain));
+  facts.flag("kHasBias", f.has_bias);
+  facts.flag("kGated", f.gated);
+  facts.map(f.map, f.gated);
+  facts.number("kMapShare", f.map_share);
+  facts.number("kSquares", f.squares);
+  facts.function("eps", f.eps);
+  facts.flag("kHasResidual", f.has_residual);
+  facts.number("kResidualStride", f.residual_stride);
+  facts.flag("kLeavesNorm", f.leaves_norm);
+  facts.type("NT", f.normed_type);
+  facts.number("kNormedStride", f.normed_stride);
+}
+
+std::string refusal_of_chain(const Linear &f, const Tuning &tuning) {
+  if (!tuning.warpgroups)
+    return "no chip of sm_90";
+  if (f.x_type != Type::bf16 || f.w_type != Type::bf16)
+    return "x and weight are not of bf16";
+  if (f.max_rows > 8)
+    return "expected max_rows of at most 8, got " + std::to_string(f.max_rows);
+  if (f.k % 8 || f.x_stride % 8)
+    return "rows of x or of weight are no multiples of 8";
+  if (f.leaves_largest)
+    return "it leaves the largest values of rows";
+  return "";
+}
+
+Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
+  // As in ChainTraits.
+  constexpr int threads = 256 + 32, slot_bytes = 8 * (1024 * 2 + 64), most_tiles = 4,
+                others = 2 * (8 * 8 * most_tiles * 8) * 4 + 256 + 8 * 4;
+  // A large ring for long streams, else one that leaves the next launch's blocks room to begin
+  // beside it (on an H200 12 slots instead of 8 are 1.5 % of a step of M1-3B, 8 instead of 12 1 %
+  // of one of Qwen3.5-0.8B).
+  int64_t weight_bytes = 0;
+  for (const LinearChain::Product &product : f.products)
+    weight_bytes += int64_t(product.facts.gated ? 2 : 1) * product.facts.n * product.facts.k * 2;
+  const int wanted = weight_bytes / tuning.multiprocessors > (1 << 20) ? 12 : 8,
+            slots = std::min((tuning.block_shared_bytes - others) / slot_bytes, wanted);
+  Description description;
+  Kernel kernel;
+  if (f.products.empty() || slots < 4) {
+    description.error = "expected products, and a chip with " +
+                        std::to_string(others + 4 * slot_bytes) + " bytes of shared memory";
+    return description;
+  }
+  std::string structures, calls;
+  struct Operand {
+    std::string name, type;
+    bool written;
+  };
+  std::vector<Operand> operands;
+  for (size_t i = 0; i < f.products.size(); ++i) {
+    const LinearChain::Product &product = f.products[i];
+    const Linear &linear = product.facts;
+    description = describe(linear, symbol, tuning);
+    if (description.error.empty())
+      description.error = refusal_of_chain(linear, tuning);
+    if (description.error.empty() && linear.domain != f.products[0].facts.domain)
+      description.error = "the products' rows are not the same";
+    if (!description.error.empty())
+      return description;
+    const int sides = linear.gated ? 2 : 1, tiles = int(ceil_div(linear.n, 8)),
+              of_block = int(ceil_div(tiles, tuning.multiprocessors)),
+              groups = int(ceil_div(of_block * sides, most_tiles));
+    Facts facts;
+    add_facts(facts, linear);
+    facts.number("kXColumn", product.x_column);
+    facts.number("kSquaresOut", squares_of(tiles));
+    facts.number("kTiles", ceil_div(of_block, groups));
+    const std::string name = symbol + "_facts_" + std::to_string(i);
+    structures += "struct " + name + " {\n" + facts.text + "};\n";
+    calls += ",\n      m1k::ChainOperands<" + name + ">{";
+    // In the order of ChainOperands, at last what is written.
+    const std::pair<const char *, std::string> roles[] = {{"x", "m1k::bf16"},
+                                                          {"weight", "m1k::bf16"},
+                                                          {"bias", "float"},
+                                                          {"map_vector", "float"},
+                                                          {"squares", "float"},
+                                                          {"residual", "float"},
+                                                          {"norm_weight", "float"},
+                                                          {"out", name_of(linear.out_type)},
+                                                          {"normed", name_of(linear.normed_type)},
+                                                          {"squares_out", "float"}};
+    constexpr size_t first_written = 7;
+    for (size_t role = 0; role < std::size(roles); ++role) {
+      std::string operand = "nullptr";
+      for (const auto &[its, named] : product.operands)
+        if (its == roles[role].first)
+          operand = named;
+      calls += (role ? ", " : "") + operand;
+      if (operand == "nullptr")
+        continue;
+      const std::string &type = roles[role].second;
+      auto known = std::find_if(operands.begin(), operands.end(),
+                                [&](const Operand &entry) { return entry.name == operand; });
+      if (known == operands.end())
+        operands.push_back({operand, type, role >= first_written});
+      else if (known->type == type)
+        known->written |= role >= first_written;
+      else
+        description.error = "operand " + operand + " is of " + known->type + " and " + type;
+    }
+    calls += "}";
+    if (!description.error.empty())
+      return description;
+  }
+  Parameters parameters;
+  for (const Operand &operand : operands)
+    parameters.unused((operand.written ? "" : "const ") + operand.type, operand.name);
+  parameters.unused("m1k::u32", "arrived");
+  kernel.symbol = symbol;
+  kernel.operands = parameters.roles;
+  kernel.threads = threads;
+  kernel.shared_bytes = slots * slot_bytes + others;
+  Facts facts;
+  facts.number("kSlots", slots);
+  facts.number("kInFlight", 3);
+  facts.number("kSharedBytes", kernel.shared_bytes);
+  kernel.source = "#include \"linear_chain.cuh\"\n" + structures + "struct " + symbol +
+                  "_facts {\n" + facts.text + "};\nextern \"C\" __global__ __launch_bounds__(" +
+                  std::to_string(threads) + ", 1) void " + symbol + "(" + parameters.declaration +
+                  "m1_dims dims) {\n#if __CUDA_ARCH__ >= 900\n  m1k::linear_chain<" + symbol +
+                  "_facts>(arrived, dims" + calls + ");\n#endif\n}\n";
+  kernel.cooperative = true;
+  kernel.domain = f.products[0].facts.domain;
+  kernel.grid_x = tuning.multiprocessors;
+  kernel.rows_per_group = 8;
+  description = {};
+  description.kernels.push_back(kernel);
+  return description;
+}
 
 Description describe(const Linear &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
@@ -37,9 +184,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
                        f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
   // blocks even out the chip's last wave. Products of groups take 16 weight rows.
-  int columns = grouped                                                              ? 16 / sides
-                : sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16
-                                                                                     : 8;
+  const bool wide = sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors &&
+                    !(f.leaves_norm && refusal_of_chain(f, tuning).empty());
+  int columns = grouped ? 16 / sides : wide ? 16 : 8;
   int warps = 8;
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
@@ -72,28 +219,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
                      (e4m3 ? f.max_rows * ((f.largest ? 1 : warps) + 1) * 4 : 0);
   int blocks = int(ceil_div(f.n, columns));
   Facts facts;
-  facts.type("XT", f.x_type);
-  facts.type("WT", f.w_type);
-  facts.type("OT", f.out_type);
-  facts.number("kN", f.n);
-  facts.number("kK", f.k);
-  facts.number("kGroup", f.group);
-  facts.type("ST", f.scale_type);
-  facts.number("kXStride", f.x_stride);
-  facts.number("kOutStride", f.out_stride);
-  facts.number("kRows", f.max_rows);
-  facts.number("kDomain", number_of(f.domain));
-  facts.flag("kHasBias", f.has_bias);
-  facts.flag("kGated", f.gated);
-  facts.map(f.map, f.gated);
-  facts.number("kMapShare", f.map_share);
-  facts.number("kSquares", f.squares);
-  facts.function("eps", f.eps);
-  facts.flag("kHasResidual", f.has_residual);
-  facts.number("kResidualStride", f.residual_stride);
-  facts.flag("kLeavesNorm", f.leaves_norm);
-  facts.type("NT", f.normed_type);
-  facts.number("kNormedStride", f.normed_stride);
+  add_facts(facts, f);
   facts.number("kSquaresOut", squares_of(blocks));
   facts.number("kLargest", f.largest);
   facts.flag("kLeavesLargest", f.leaves_largest);

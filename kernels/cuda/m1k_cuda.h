@@ -64,6 +64,9 @@ struct Kernel {
   /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before
   /// they have ended (programmatic stream serialization).
   bool launch_early = false;
+  /// Its blocks wait for one another: a cooperative launch, of fewer blocks than grid_x where the
+  /// device has fewer multiprocessors, and of rows_per_group rows at most.
+  bool cooperative = false;
   /// A kernel with tensor maps is machine code for sm_90 alone: in PTX it has no body.
   std::vector<TensorMap> tensor_maps;
 };
@@ -86,7 +89,8 @@ struct Tuning {
   int multiprocessors = 132;
   int block_shared_bytes = 227 * 1024;
   int multiprocessor_shared_bytes = 228 * 1024;
-  // It has Hopper's warpgroup products; see architecture_of.
+  // It is Hopper's: it has warpgroup products (see architecture_of), and chains of products were
+  // measured on it.
   bool warpgroups = true;
   // of a decode step; prefill has kernels for few and for many
   int expected_sequences = 8;
@@ -391,6 +395,27 @@ struct Linear {
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 constexpr int largest_of(int blocks) { return (blocks + 7) / 8 * 8; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// Linears one after another in one launch, on sm_90 and newer: the blocks, of one row group, wait
+/// for one another between them.
+///   operands of the products, each once, arrived
+/// `arrived` is a u32, 0 when the launch begins.
+struct LinearChain {
+  struct Product {
+    Linear facts;
+    /// Where x begins in its operand's rows.
+    int x_column = 0;
+    /// The launch's operand in each role of the product. One that a product writes and one behind
+    /// it reads has one name.
+    std::vector<std::pair<std::string, std::string>> operands;
+  };
+  std::vector<Product> products;
+};
+/// Why a chain cannot have this product; empty: it can. One that can leaves sums of squares of 8
+/// columns each also by itself.
+std::string refusal_of_chain(const Linear &facts, const Tuning &tuning = {});
+Description describe(const LinearChain &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
 /// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k],
 /// out = map(x·weight[0..n)ᵀ, x·weight[n..2n)ᵀ), map as that of Linear with `gated`. n, k and the

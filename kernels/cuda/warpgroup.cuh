@@ -1,5 +1,4 @@
-// Hopper's warpgroup products and shared-memory barriers: in code for sm_90a, where M1K_WARPGROUPS
-// is defined.
+// Hopper's warpgroup products: in code for sm_90a, where M1K_WARPGROUPS is defined.
 //
 // Operands in shared memory are tiles of rows of 64 16-bit elements, 128 bytes a row, the tile at a
 // multiple of 1024 bytes, the 16-byte piece c of row r at c ^ (r % 8) ("128-byte swizzle"): no bank
@@ -8,7 +7,7 @@
 #ifndef M1K_WARPGROUP_CUH
 #define M1K_WARPGROUP_CUH
 
-#include "common.cuh"
+#include "barriers.cuh"
 
 namespace m1k {
 
@@ -28,44 +27,12 @@ namespace m1k {
 
 constexpr int kSwizzledRow = 128, kSwizzledRows = 1024; // bytes of a row, and of eight
 
-// A barrier of which every phase ends with `arrivals` arrivals; the first phase has parity 0.
-M1K_DEVICE void barrier_init(u32 barrier, int arrivals) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-M1K_DEVICE void barrier_arrive(u32 barrier) {
-  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(barrier)
-               : "memory");
-}
-// Arrives when the thread's copies so far (copy_async16) have landed.
-M1K_DEVICE void barrier_arrive_after_copies(u32 barrier) {
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
-}
-// Waits until the phase of this parity has ended; that before the first counts as ended, parity 1.
-M1K_DEVICE void barrier_wait(u32 barrier, int parity) {
-  u32 done;
-  do {
-    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
-                 "selp.u32 %0, 1, 0, p;\n}"
-                 : "=r"(done)
-                 : "r"(barrier), "r"(parity)
-                 : "memory");
-  } while (!done);
-}
 // Between shared memory written by ordinary stores or copies, once a barrier has made them visible,
 // and products that read it.
 M1K_DEVICE void fence_for_products() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// After barrier_init, before __syncthreads: copies by tensor map may use the barriers.
-M1K_DEVICE void fence_barriers() {
-  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-// One arrival; the phase ends when so many bytes of copies have landed, too.
-M1K_DEVICE void barrier_arrive_expecting(u32 barrier, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
-               : "memory");
-}
 // By one thread: a box, whose first element is (row, column) of the matrix, to shared memory.
 M1K_DEVICE void copy_box(u32 to, const TensorMap &map, int row, int column, u32 barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "

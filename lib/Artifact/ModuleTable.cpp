@@ -293,11 +293,11 @@ Offset<fbs::Kernel> TableBuilder::kernel(plan::KernelOp op, ArrayRef<plan::Launc
     maps = fb.CreateVector(tables);
   }
   m1::ModelOp model = m1::getModel(module);
-  return fbs::CreateKernel(fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin,
-                           op.getLaunchEarly(), list, first ? first.getGridX() : 0,
-                           first ? first.getRowsPerGroup() : 0, domainList, decode, maxRows,
-                           readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
-                           readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0, maps);
+  return fbs::CreateKernel(
+      fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin, op.getLaunchEarly(),
+      list, first ? first.getGridX() : 0, first ? first.getRowsPerGroup() : 0, domainList, decode,
+      maxRows, readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
+      readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0, maps, op.getCooperative());
 }
 
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,

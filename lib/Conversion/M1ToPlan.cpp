@@ -137,7 +137,7 @@ private:
     for (auto [name, value] : choice.shape)
       facts.set(name, b.getI64IntegerAttr(value));
     plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0),
-                           choice.blockSize, choice.sharedBytes, choice.launchEarly,
+                           choice.blockSize, choice.sharedBytes, choice.launchEarly, false,
                            facts.getDictionary(b.getContext()),
                            choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source),
                            extents.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(extents),

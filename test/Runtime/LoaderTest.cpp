@@ -304,6 +304,9 @@ TEST(Loader, ChecksBounds) {
          m.targets[0]->kernels[5]->max_rows = 8;
          m.targets[0]->functions[0]->max_rows = 16;
        }},
+      {"kernel \"toy_logits\", whose blocks wait for one another, is for one group of 2 rows, the "
+       "function for 0 (0: any)",
+       [](auto &m) { m.targets[0]->kernels[5]->cooperative = true; }},
       {"is for at least 9 and at most 8 rows",
        [](auto &m) {
          m.targets[0]->functions[1]->min_rows = 9;

@@ -1,4 +1,4 @@
-// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches))' --m1-statistics 2>%t.statistics | FileCheck %s
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches{chains=false}))' --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 
 // Products of few rows take the maps that read them alone: of columns and a vector, of both halves,

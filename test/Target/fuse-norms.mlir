@@ -1,6 +1,9 @@
-// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches))' --m1-statistics 2>%t.statistics | FileCheck %s
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches{chains=false}))' --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},m1-plan)' | m1-opt --verify-each | FileCheck %s --check-prefix=PLACED
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches))' --m1-statistics 2>%t.statistics | FileCheck %s --check-prefix=CHAINCHECK
+// RUN: FileCheck %s --check-prefix=CHAINED --input-file=%t.statistics
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_80},plan.target(plan-fuse-launches))' | FileCheck %s --check-prefix=APART
 // RUN: m1-compile %s --weights dummy:1 --target cuda:sm_90 --remarks -o %t.m1a 2>&1 | FileCheck %s --check-prefix=REMARKS
 
 // Where few rows stream their weights, a residual and the norm of its sum go into the products on
@@ -26,7 +29,21 @@
 // CHECK-NOT: plan.launch @{{add_64|gather_rows}}
 // CHECK: plan.launch @gathered_rms_norm_64(ro %[[LAST]], ro %{{[0-9]+}}, ro %{{[0-9]+}}, wo %{{[0-9]+}}) over logit_rows
 
-// PLACED: plan.launch @residual_linear_norm_64
+// PLACED: plan.launch @linear_chain_3
+
+// On sm_90 products that follow one another are one launch: what one writes and another reads is
+// one operand of it.
+// CHAINED: plan-fuse-launches chains 1
+// CHAINCHECK: plan.kernel @linear_chain_3 {block_size = 288 : i32, cooperative,
+// CHAINCHECK-LABEL: plan.function @decode_8
+// CHAINCHECK: plan.launch @clear_counters_1(wo %[[ARRIVED:[0-9]+]]) over sequences
+// CHAINCHECK: plan.launch @rms_norm_64({{.*}}, wo %[[N0:[0-9]+]])
+// CHAINCHECK-NOT: plan.launch
+// CHAINCHECK: plan.launch @linear_chain_3(ro %[[N0]], ro %{{[0-9]+}}, ro %{{[0-9]+}}, ro %{{[0-9]+}}, wo %[[SUM:[0-9]+]], wo %{{[0-9]+}}, wo %{{[0-9]+}}, ro %{{[0-9]+}}, wo %{{[0-9]+}}, ro %{{[0-9]+}}, wo %[[DOWN:[0-9]+]], rw %[[ARRIVED]]) over tokens grid 132 by 8
+// CHAINCHECK: plan.launch @add_rms_norm_64(ro %[[SUM]], ro %[[DOWN]],
+// CHAINCHECK: plan.launch @residual_linear_64
+// APART-NOT: linear_chain
+// APART: plan.launch @residual_linear_norm_64
 
 // REMARKS: not only streamed products read the norm
 

@@ -145,13 +145,13 @@ plan::KernelOp FuseGatedProductsPass::kernelFor(const GatedMlp &mlp) {
     maps.append({map.operand, map.rows, map.columns, map.row_bytes, map.box_rows});
   const int64_t n = facts.n, k = facts.k;
   OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
-  kernel = plan::KernelOp::create(b, plan::LaunchOp(mlp.gate).getLoc(), symbol, key,
-                                  "gated_product", 0u, uint32_t(described.threads),
-                                  uint32_t(described.shared_bytes), described.launch_early,
-                                  DictionaryAttr(), b.getStringAttr(described.source),
-                                  b.getDenseI64ArrayAttr({2 * k, 2 * facts.x_stride, 4 * n * k, 0,
-                                                          2 * n, 2 * facts.out_stride}),
-                                  b.getDenseI64ArrayAttr(maps));
+  kernel = plan::KernelOp::create(
+      b, plan::LaunchOp(mlp.gate).getLoc(), symbol, key, "gated_product", 0u,
+      uint32_t(described.threads), uint32_t(described.shared_bytes), described.launch_early,
+      described.cooperative, DictionaryAttr(), b.getStringAttr(described.source),
+      b.getDenseI64ArrayAttr(
+          {2 * k, 2 * facts.x_stride, 4 * n * k, 0, 2 * n, 2 * facts.out_stride}),
+      b.getDenseI64ArrayAttr(maps));
   return kernel;
 }
 

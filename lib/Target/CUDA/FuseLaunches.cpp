@@ -27,14 +27,9 @@ std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
 
 namespace {
 
-/// A product that streams its weights, and what it does for its neighbours.
-struct Product {
-  Fusion fusion; // of one part at first: the product
-  mk::Linear facts;
-};
-
 class FuseLaunchesPass : public impl::FuseLaunchesPassBase<FuseLaunchesPass>, LaunchFuser {
 public:
+  using FuseLaunchesPassBase::FuseLaunchesPassBase;
   void runOnOperation() override;
 
 private:
@@ -65,15 +60,15 @@ private:
         << remark::reason("@{0}: {1}", step.launch.getKernel().str(), reason.str());
     return false;
   }
-  std::string
-  replace(const Fusion &fusion,
-          llvm::function_ref<mk::Description(const std::string &symbol)> describe) override;
+  std::string replace(const Fusion &fusion,
+                      llvm::function_ref<mk::Description(const std::string &symbol)> describe,
+                      plan::LaunchOp *made = nullptr) override;
   void createKernel(Location loc, const mk::Kernel &kernel, const std::string &key,
                     const std::string &origin, ArrayRef<Operand> operands) override;
   Value scaleReaders(Step norm, int squares) override;
   /// The launch of `symbol` in the place of the parts.
-  void launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands, RowDomain domain,
-              uint32_t gridX, uint32_t rowsPerGroup);
+  plan::LaunchOp launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands,
+                        RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup);
   /// As in plan.kernel; null where one of the operands has none.
   DenseI64ArrayAttr extentsOf(ArrayRef<Operand> operands);
   std::string symbolFor(const std::string &key, const std::string &name) override;
@@ -92,6 +87,7 @@ private:
   m1::PassStatistic numProjections{*this, "projections"};
   m1::PassStatistic numScanNorms{*this, "scan-norms"};
   m1::PassStatistic numScanGates{*this, "scan-gates"};
+  m1::PassStatistic numChains{*this, "chains"};
   m1::PassStatistic numGates{*this, "gates"};
   m1::PassStatistic numGathers{*this, "gathers"};
   m1::PassStatistic numLargest{*this, "largest"};
@@ -178,7 +174,8 @@ std::string FuseLaunchesPass::symbolFor(const std::string &key, const std::strin
 
 std::string
 FuseLaunchesPass::replace(const Fusion &fusion,
-                          llvm::function_ref<mk::Description(const std::string &symbol)> describe) {
+                          llvm::function_ref<mk::Description(const std::string &symbol)> describe,
+                          plan::LaunchOp *made) {
   mk::Description description = describe(symbolFor(fusion.key, fusion.name));
   if (description.error.empty() && description.kernels.size() != 1)
     description.error = "the kernels are not one";
@@ -190,8 +187,10 @@ FuseLaunchesPass::replace(const Fusion &fusion,
     operands.push_back(fusion.operands.find(role)->second);
   createKernel(plan::LaunchOp(fusion.parts.back()).getLoc(), kernel, fusion.key, fusion.origin,
                operands);
-  launch(fusion, kernel.symbol, operands, cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
-         uint32_t(kernel.rows_per_group));
+  plan::LaunchOp op = launch(fusion, kernel.symbol, operands, cuda::rowsOf(kernel.domain),
+                             uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group));
+  if (made)
+    *made = op;
   return {};
 }
 
@@ -201,8 +200,9 @@ void FuseLaunchesPass::createKernel(Location loc, const mk::Kernel &kernel, cons
     return;
   OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
   plan::KernelOp::create(b, loc, kernel.symbol, key, origin, 0u, uint32_t(kernel.threads),
-                         uint32_t(kernel.shared_bytes), kernel.launch_early, DictionaryAttr(),
-                         b.getStringAttr(kernel.source), extentsOf(operands), DenseI64ArrayAttr());
+                         uint32_t(kernel.shared_bytes), kernel.launch_early, kernel.cooperative,
+                         DictionaryAttr(), b.getStringAttr(kernel.source), extentsOf(operands),
+                         DenseI64ArrayAttr());
 }
 
 DenseI64ArrayAttr FuseLaunchesPass::extentsOf(ArrayRef<Operand> operands) {
@@ -213,8 +213,9 @@ DenseI64ArrayAttr FuseLaunchesPass::extentsOf(ArrayRef<Operand> operands) {
                                                : DenseI64ArrayAttr();
 }
 
-void FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands,
-                              RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup) {
+plan::LaunchOp FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol,
+                                        ArrayRef<Operand> operands, RowDomain domain,
+                                        uint32_t gridX, uint32_t rowsPerGroup) {
   SmallVector<Value> buffers;
   SmallVector<int32_t> accesses;
   for (const Operand &operand : operands) {
@@ -228,12 +229,14 @@ void FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol, ArrayRef<O
   }
   plan::LaunchOp last = fusion.parts.back();
   OpBuilder b(last);
-  plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX, rowsPerGroup,
-                         fusion.label, tokenBytes - fusion.saved, logitRowBytes, ArrayAttr());
+  auto made = plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX,
+                                     rowsPerGroup, fusion.label, tokenBytes - fusion.saved,
+                                     logitRowBytes, ArrayAttr());
   for (plan::LaunchOp part : fusion.parts) {
     replaced.insert(part.getKernel());
     part.erase();
   }
+  return made;
 }
 
 /// silu·mul, or a sum and its norm, whose rows are read to become e4m3 alone: they become it there.
@@ -627,6 +630,7 @@ bool FuseLaunchesPass::fuseLargest(Product &reader, Product *writer) {
 void FuseLaunchesPass::replaceProduct(Product &product) {
   const mk::Linear &facts = product.facts;
   Fusion &fusion = product.fusion;
+  product.launch = fusion.parts.back();
   if (!facts.gated && !facts.has_residual && !facts.squares && !facts.largest &&
       !facts.leaves_largest && facts.map.empty())
     return;
@@ -637,9 +641,9 @@ void FuseLaunchesPass::replaceProduct(Product &product) {
                   (facts.has_residual ? "residual_" : "") + "linear" +
                   (facts.leaves_norm ? "_norm" : "");
   fusion.name = fusion.origin + "_" + std::to_string(facts.n);
-  [[maybe_unused]] std::string error = replace(fusion, [&](const std::string &symbol) {
-    return cuda::describeLinear(facts, symbol, *chip);
-  });
+  [[maybe_unused]] std::string error = replace(
+      fusion, [&](const std::string &symbol) { return cuda::describeLinear(facts, symbol, *chip); },
+      &product.launch);
   assert(error.empty() && "each fusion has described its facts");
 }
 
@@ -698,6 +702,8 @@ void FuseLaunchesPass::runOnOperation() {
     scanFuser.finish();
     for (Product &product : products)
       replaceProduct(product);
+    if (chains)
+      numChains += ProductChains(*this, function, *chip).chain(products);
     numConvolutions += scanFuser.convolutions;
     numProjections += scanFuser.projections;
     numScanNorms += scanFuser.norms;

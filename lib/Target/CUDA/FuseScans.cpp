@@ -174,9 +174,8 @@ bool ScanFuser::takeNorm(Update &update) {
   return true;
 }
 
-Value ScanFuser::clearCounters(int counters) {
-  if (counters == 0)
-    return {};
+Value clearCounters(LaunchFuser &pass, plan::FunctionOp function, int counters,
+                    const CudaChip &chip) {
   const int64_t bytes = int64_t(4) * counters;
   const std::string name = "clear_counters_" + std::to_string(counters),
                     symbol = pass.symbolFor(name, name);
@@ -284,7 +283,7 @@ void ScanFuser::finish() {
     update.firstCounter = counters;
     counters += update.counters = cuda::countersOf(update.parts());
   }
-  Value cleared = clearCounters(counters);
+  Value cleared = counters ? clearCounters(pass, function, counters, chip) : Value();
   for (const Update &update : updates)
     if (update.steps().size() > 1)
       replace(update, cleared, counters);

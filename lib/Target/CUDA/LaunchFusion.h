@@ -44,6 +44,13 @@ struct Fusion {
   uint64_t saved = 0; // bytes a row that one part wrote and another read: they stay in registers
 };
 
+/// A product that streams its weights, and what it does for its neighbours.
+struct Product {
+  Fusion fusion; // of one part at first: the product
+  m1k::cuda::Linear facts;
+  mlir::plan::LaunchOp launch; // once it stands
+};
+
 /// The pass, to its parts.
 class LaunchFuser {
 public:
@@ -65,7 +72,8 @@ public:
   /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
   virtual std::string
   replace(const Fusion &fusion,
-          llvm::function_ref<m1k::cuda::Description(const std::string &symbol)> describe) = 0;
+          llvm::function_ref<m1k::cuda::Description(const std::string &symbol)> describe,
+          mlir::plan::LaunchOp *made = nullptr) = 0;
   /// Lets the products that alone read this norm of whole rows apply its scale: they take as many
   /// sums of squares of a row, which the buffer that comes back is for. Null: they do not.
   virtual mlir::Value scaleReaders(Step norm, int squares) = 0;
@@ -73,6 +81,33 @@ public:
 
 /// "op_3072", of the rows of its output.
 std::string nameOf(llvm::StringRef op, const KernelSpec &spec, llvm::StringRef out);
+
+/// Counters, so many of each sequence, that are cleared where the function begins.
+mlir::Value clearCounters(LaunchFuser &pass, mlir::plan::FunctionOp function, int counters,
+                          const CudaChip &chip);
+
+/// One launch for products of a decode step of few rows that follow one another, of which the
+/// blocks wait for one another (kernels/cuda/linear_chain.cuh).
+class ProductChains {
+public:
+  ProductChains(LaunchFuser &pass, mlir::plan::FunctionOp function, const CudaChip &chip)
+      : pass(pass), function(function), chip(chip) {}
+  /// The products stand where they are launched. Returns the number of chains.
+  int chain(std::deque<Product> &products);
+
+private:
+  struct Run {
+    m1k::cuda::LinearChain facts;
+    Fusion fusion;
+    llvm::SmallVector<std::pair<std::string, Operand>> operands; // by the chain's own names
+  };
+  /// False, and the run as it was: the product cannot follow.
+  bool append(Run &run, const Product &product);
+
+  LaunchFuser &pass;
+  mlir::plan::FunctionOp function;
+  const CudaChip &chip;
+};
 
 /// A scan of a decode step, or a gated delta rule, and the launches that it takes in.
 struct Update {
@@ -122,8 +157,6 @@ private:
   bool takeInputNorm(Update &update, llvm::StringRef role, Step Update::*norm);
   bool takeGate(Update &update);
   bool takeNorm(Update &update);
-  /// Counters of all, cleared where the function begins; null: there are none.
-  mlir::Value clearCounters(int counters);
   void replace(const Update &update, mlir::Value cleared, int counters);
 
   LaunchFuser &pass;

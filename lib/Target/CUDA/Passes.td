@@ -18,10 +18,12 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     or both of its halves, as silu·mul does; the addition of a residual to it alone or to a map of
     it; and the RMS norm of that sum where only such products read it: the first leaves sum ∘ weight
     and sums of squares, the others scale their rows. A product that rounds its rows to e4m3 takes
-    their largest values from the product that writes them. In all functions a norm takes the rows
-    itself that a gather takes for it alone, and silu·mul, or a residual's sum with its norm, rounds
-    its rows to e4m3 itself where the launch that does is their only reader. The kernels stem from
-    the `facts` of all; kernels that no launch is left of go.
+    their largest values from the product that writes them. On sm_90 products of bf16 that follow
+    one another without another launch between them are one cooperative launch, whose blocks wait
+    for one another; counters that the step clears say how many have come. In all functions a norm
+    takes the rows itself that a gather takes for it alone, and silu·mul, or a residual's sum with
+    its norm, rounds its rows to e4m3 itself where the launch that does is their only reader. The
+    kernels stem from the `facts` of all; kernels that no launch is left of go.
 
     It refuses, with a remark that says why, a convolution or product that something else reads too,
     a projection of dt with quantised weights or a bias of its own, and neighbours whose types or
@@ -48,6 +50,11 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     plan.launch @residual_linear_norm_64(ro %y, ro %w0, ro %h, ro %v, wo %h1, wo %n, wo %s) over …
     plan.launch @scaled_linear_256(ro %n, ro %w1, ro %s, wo %u) over tokens …
     ```
+    and on sm_90
+    ```mlir
+    plan.launch @linear_chain_2(ro %y, ro %w0, ro %h, ro %v, wo %h1, wo %n, wo %s, ro %w1, wo %u,
+                                rw %arrived) over tokens …
+    ```
     Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
   let statistics =
@@ -56,6 +63,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
        Statistic<"numScanNorms", "scan-norms",
                  "RMS norms inside a scan, or between it and a product">,
        Statistic<"numScanGates", "scan-gates", "Gates inside a scan, with their norms of heads">,
+       Statistic<"numChains", "chains", "Products one after another in one launch">,
        Statistic<"numGates", "gates", "Products with a map of both halves inside">,
        Statistic<"numGathers", "gathers", "Norms that gather their rows">,
        Statistic<"numLargest", "largest",
@@ -65,6 +73,8 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
        Statistic<"numResiduals", "residuals", "Products with a residual inside">,
        Statistic<"numRoundings", "roundings", "Rows rounded to e4m3 where they are made">,
        Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
+  let options = [Option<"chains", "chains", "bool", "true",
+                        "Products that follow one another become one launch, on sm_90">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }
 

@@ -131,6 +131,12 @@ private:
                      schema::EnumNameRowDomain(launch.domain()));
     if (kernel.decode() && function.name()->str().compare(0, 6, "decode") != 0)
       return corrupt("kernel \"%s\" is for decode functions", name);
+    if (kernel.cooperative() &&
+        (!function.max_rows() || function.max_rows() > kernel.rows_per_group()))
+      return corrupt(
+          "kernel \"%s\", whose blocks wait for one another, is for one group of %u rows, "
+          "the function for %u (0: any)",
+          name, kernel.rows_per_group(), function.max_rows());
     if (kernel.max_rows() && (!function.max_rows() || function.max_rows() > kernel.max_rows()))
       return corrupt("kernel \"%s\" is for at most %u rows, the function for %u (0: any)", name,
                      kernel.max_rows(), function.max_rows());

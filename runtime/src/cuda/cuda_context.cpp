@@ -231,20 +231,35 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   }
   m1_dims copy = dims;
   parameters[count] = &copy;
-  CUlaunchAttribute early = {};
-  early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
-  early.value.programmaticStreamSerializationAllowed = 1;
-  const bool isEarly = kernel.launch_early() && program.earlyLaunches;
-  const CUlaunchConfig config = {
-      launch.grid_x(),       gridY,           1,      kernel.block_size(), 1, 1,
-      kernel.shared_bytes(), device.stream(), &early, isEarly ? 1u : 0u};
+  CUlaunchAttribute attributes[2] = {};
+  unsigned attributeCount = 0;
+  if (kernel.launch_early() && program.earlyLaunches) {
+    attributes[attributeCount].id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+    attributes[attributeCount++].value.programmaticStreamSerializationAllowed = 1;
+  }
+  uint32_t gridX = launch.grid_x();
+  if (kernel.cooperative()) { // one of its blocks fills a multiprocessor
+    gridX = std::min(gridX, device.multiprocessors());
+    attributes[attributeCount].id = CU_LAUNCH_ATTRIBUTE_COOPERATIVE;
+    attributes[attributeCount++].value.cooperative = 1;
+  }
+  const CUlaunchConfig config = {gridX,
+                                 gridY,
+                                 1,
+                                 kernel.block_size(),
+                                 1,
+                                 1,
+                                 kernel.shared_bytes(),
+                                 device.stream(),
+                                 attributes,
+                                 attributeCount};
   CUresult result =
       driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
   if (result == CUDA_SUCCESS)
     return {};
   return driver.check(
       result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",
-      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(), gridY,
+      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), gridX, gridY,
       kernel.block_size(), kernel.shared_bytes());
 }
 

@@ -420,9 +420,24 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
     arguments.push_back(&copy);
     dim3 grid{unsigned(kernel.grid_x),
               unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group), 1};
-    check(cudaLaunchKernel(reinterpret_cast<const void *>(entry->function), grid,
-                           dim3{unsigned(kernel.threads), 1, 1}, arguments.data(),
-                           size_t(kernel.shared_bytes), static_cast<cudaStream_t>(stream)),
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = dim3{unsigned(kernel.threads), 1, 1};
+    config.dynamicSmemBytes = size_t(kernel.shared_bytes);
+    config.stream = static_cast<cudaStream_t>(stream);
+    cudaLaunchAttribute cooperative = {};
+    if (kernel.cooperative) {
+      int multiprocessors = 0;
+      check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0),
+            "multiprocessors");
+      config.gridDim.x = std::min(config.gridDim.x, unsigned(multiprocessors));
+      cooperative.id = cudaLaunchAttributeCooperative;
+      cooperative.val.cooperative = 1;
+      config.attrs = &cooperative;
+      config.numAttrs = 1;
+    }
+    check(cudaLaunchKernelExC(&config, reinterpret_cast<const void *>(entry->function),
+                              arguments.data()),
           kernel.symbol.c_str());
   }
 }

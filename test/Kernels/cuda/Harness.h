@@ -143,6 +143,7 @@ std::vector<Case> convolution_cases();
 std::vector<Case> norm_cases();
 std::vector<Case> dense_cases();
 std::vector<Case> linear_cases();
+std::vector<Case> chain_cases();
 std::vector<Case> product_cases();
 std::vector<Case> delta_cases();
 std::vector<Case> expert_cases();

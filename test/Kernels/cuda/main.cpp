@@ -50,6 +50,7 @@ int main(int argc, char **argv) {
     append(norm_cases());
     append(dense_cases());
     append(linear_cases());
+    append(chain_cases());
     append(product_cases());
     append(delta_cases());
     append(expert_cases());

@@ -608,6 +608,13 @@ mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,
   return description;
 }
 
+mk::Description describeLinearChain(const mk::LinearChain &facts, const std::string &stem,
+                                    const CudaChip &chip) {
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
+  checkFit(description, chip);
+  return description;
+}
+
 mk::Description describeGatedProduct(const mk::GatedProduct &facts, const std::string &stem,
                                      const CudaChip &chip) {
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));

@@ -1,0 +1,217 @@
+// Products one after another in one launch, each against float64 of the rows that the ones before
+// it wrote.
+#include "Harness.h"
+
+#include <cmath>
+
+namespace m1k::test {
+namespace {
+
+using namespace cuda;
+
+/// A layer's MLP between two mixers, as plans have it: a product with residual and norm, one with
+/// both halves, another with residual and norm, one for the next mixer, and a narrow one of some of
+/// its columns. `times`: the launch is repeated, and every bit of it.
+Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, int padding = 0,
+                int times = 1) {
+  std::string name = "chain " + std::to_string(rows) + "×" + std::to_string(from) + "→" +
+                     std::to_string(hidden) + "→" + std::to_string(wide) + "→" +
+                     std::to_string(next) + (padding ? " apart" : "") +
+                     (times > 1 ? ", " + std::to_string(times) + " times" : "");
+  return {
+      name, smoke, [=](Context &context) {
+        if (!context.warpgroups())
+          return; // another chip
+        const int squares = squares_of((hidden + 7) / 8), column = 24, columns = 64,
+                  z_stride = (next + 2 * padding + 7) / 8 * 8;
+        auto product = [&](int n, int k, int x_stride, int out_stride) {
+          Linear f;
+          f.n = n;
+          f.k = k;
+          f.x_stride = x_stride;
+          f.out_stride = out_stride;
+          f.eps = 1e-3f;
+          return f;
+        };
+        auto with_norm = [&](Linear f) {
+          f.out_type = Type::f32;
+          f.has_residual = f.leaves_norm = true;
+          f.residual_stride = hidden + 3 * padding;
+          f.normed_stride = hidden + padding;
+          return f;
+        };
+        LinearChain chain;
+        auto add = [&](const Linear &facts,
+                       std::vector<std::pair<std::string, std::string>> operands) {
+          chain.products.push_back({facts, 0, std::move(operands)});
+          return &chain.products.back().facts;
+        };
+        add(with_norm(product(hidden, from, from + padding, hidden + 3 * padding)),
+            {{"x", "x"},
+             {"weight", "w0"},
+             {"residual", "h0"},
+             {"norm_weight", "v0"},
+             {"out", "h1"},
+             {"normed", "n1"},
+             {"squares_out", "s1"}});
+        Linear *gate = add(product(wide, hidden, hidden + padding, wide),
+                           {{"x", "n1"}, {"weight", "w1"}, {"squares", "s1"}, {"out", "y"}});
+        gate->gated = true;
+        gate->squares = squares;
+        add(with_norm(product(hidden, wide, wide, hidden + 3 * padding)), {{"x", "y"},
+                                                                           {"weight", "w2"},
+                                                                           {"residual", "h1"},
+                                                                           {"norm_weight", "v2"},
+                                                                           {"out", "h2"},
+                                                                           {"normed", "n2"},
+                                                                           {"squares_out", "s2"}});
+        add(product(next, hidden, hidden + padding, z_stride),
+            {{"x", "n2"}, {"weight", "w3"}, {"squares", "s2"}, {"out", "z"}})
+            ->squares = squares;
+        Linear *narrow = add(
+            product(40, columns, z_stride, 40),
+            {{"x", "z"}, {"weight", "w4"}, {"bias", "b"}, {"map_vector", "m"}, {"out", "last"}});
+        narrow->out_type = Type::f32;
+        narrow->has_bias = true;
+        narrow->map = "return v2 * (v0 > 0.0f ? v0 : 0.25f * v0);";
+        narrow->map_share = 4;
+        chain.products.back().x_column = column;
+        if (!context.prepare(describe(chain, "kernel")))
+          return;
+
+        Random random(23);
+        std::vector<std::vector<double>> weights;
+        for (size_t i = 0; i < chain.products.size(); ++i) {
+          const Linear &f = chain.products[i].facts;
+          const double size = 2 / std::sqrt(f.k);
+          weights.push_back(
+              random_values(random, size_t(f.gated ? 2 : 1) * f.n * f.k, -size, size, Type::bf16));
+          context.values("w" + std::to_string(i), weights.back(), Type::bf16);
+        }
+        const std::vector<double> bias = random_values(random, 40, -1, 1, Type::f32),
+                                  shares = random_values(random, 10, 0.5, 2, Type::f32);
+        context.values("b", bias, Type::f32);
+        context.values("m", shares, Type::f32);
+        std::vector<double> v[3];
+        for (int i : {0, 2}) {
+          v[i] = random_values(random, hidden, 0.5, 1.5, Type::f32);
+          context.values("v" + std::to_string(i), v[i], Type::f32);
+        }
+        context.values("x",
+                       in_rows(random_values(random, size_t(rows) * from, -1, 1, Type::bf16), rows,
+                               from, from + padding),
+                       Type::bf16);
+        context.values("h0",
+                       in_rows(random_values(random, size_t(rows) * hidden, -1, 1, Type::f32), rows,
+                               hidden, hidden + 3 * padding),
+                       Type::f32);
+        const std::vector<std::pair<std::string, size_t>> written = {
+            {"h1", size_t(hidden + 3 * padding) * 4},
+            {"n1", size_t(hidden + padding) * 2},
+            {"s1", size_t(squares) * 4},
+            {"y", size_t(wide) * 2},
+            {"h2", size_t(hidden + 3 * padding) * 4},
+            {"n2", size_t(hidden + padding) * 2},
+            {"s2", size_t(squares) * 4},
+            {"z", size_t(z_stride) * 2},
+            {"last", 160}};
+        std::vector<std::vector<char>> first;
+        int other = 0;
+        for (int time = 0; time < times; ++time) {
+          for (const auto &[role, bytes] : written)
+            context.poison(role, rows * bytes);
+          context.integers("arrived", {0});
+          context.upload();
+          context.launch({rows, rows, rows, 0});
+          for (size_t i = 0; i < written.size(); ++i)
+            if (time == 0)
+              first.push_back(context.read_raw(written[i].first));
+            else
+              other += first[i] != context.read_raw(written[i].first);
+        }
+        context.require(other == 0, std::to_string(other) + " results of repetitions differ");
+
+        for (size_t p = 0; p < chain.products.size(); ++p) {
+          const LinearChain::Product &part = chain.products[p];
+          const Linear &f = part.facts;
+          auto named = [&](const char *role) {
+            for (const auto &[its, name] : part.operands)
+              if (its == role)
+                return name;
+            return std::string();
+          };
+          const std::vector<double> x = context.read(named("x"), Type::bf16);
+          const std::vector<double> parts =
+              f.squares ? context.read(named("squares"), Type::f32) : std::vector<double>();
+          const std::vector<double> before =
+              f.has_residual ? context.read(named("residual"), Type::f32) : std::vector<double>();
+          std::vector<double> y(size_t(rows) * f.n), y32(y.size()), normed, sums(rows);
+          for (int r = 0; r < rows; ++r) {
+            double scale = 1;
+            if (f.squares) {
+              double sum = 0;
+              for (int i = 0; i < f.squares; ++i)
+                sum += parts[size_t(r) * f.squares + i];
+              scale = 1 / std::sqrt(sum / f.k + double(f.eps));
+            }
+            for (int j = 0; j < f.n; ++j) {
+              double of[2] = {0, 0};
+              float of32[2] = {0, 0};
+              for (int side = 0; side < (f.gated ? 2 : 1); ++side)
+                for (int i = 0; i < f.k; ++i) {
+                  const double a = x[size_t(r) * f.x_stride + part.x_column + i],
+                               w = weights[p][size_t(side * f.n + j) * f.k + i];
+                  of[side] += a * w;
+                  of32[side] += float(a) * float(w);
+                }
+              auto end = [&](double value, double up) {
+                value *= scale;
+                if (f.gated)
+                  value = silu(value) * up * scale;
+                if (f.has_bias)
+                  value += bias[j];
+                if (f.map_share)
+                  value = shares[j / f.map_share] * std::max(value, 0.25 * value);
+                return value + (f.has_residual ? before[size_t(r) * f.residual_stride + j] : 0);
+              };
+              y[size_t(r) * f.n + j] = end(of[0], of[1]);
+              y32[size_t(r) * f.n + j] = end(of32[0], of32[1]);
+              sums[r] += y[size_t(r) * f.n + j] * y[size_t(r) * f.n + j];
+              if (f.leaves_norm)
+                normed.push_back(y[size_t(r) * f.n + j] * v[p][j]);
+            }
+          }
+          const double error = relative_error(y32, y);
+          context.compare(
+              named("out"),
+              out_of_rows(context.read(named("out"), f.out_type), rows, f.n, int(f.out_stride)), y,
+              tolerance(f.out_type, error));
+          if (!f.leaves_norm)
+            continue;
+          context.compare(named("normed"),
+                          out_of_rows(context.read(named("normed"), Type::bf16), rows, f.n,
+                                      int(f.normed_stride)),
+                          normed, tolerance(Type::bf16, error));
+          const std::vector<double> left = context.read(named("squares_out"), Type::f32);
+          std::vector<double> added(rows);
+          for (size_t i = 0; i < left.size(); ++i)
+            added[i / size_t(squares)] += left[i];
+          context.compare(named("squares_out"), added, sums, tolerance(Type::f32, 2 * error));
+        }
+      }};
+}
+
+} // namespace
+
+std::vector<Case> chain_cases() {
+  return {
+      chain_case(true, 3, 64, 136, 264, 203),
+      chain_case(true, 8, 72, 128, 192, 1064, 8),
+      chain_case(false, 1, 1024, 1024, 2048, 4096, 0, 20),
+      chain_case(false, 8, 1544, 1288, 5128, 2051, 8, 20),
+      chain_case(false, 8, 3072, 3072, 8192, 2048, 0, 20),
+      chain_case(false, 5, 192, 4480, 1096, 520),
+  };
+}
+
+} // namespace m1k::test
