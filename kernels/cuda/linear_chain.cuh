@@ -10,15 +10,15 @@
 // kTiles of them at a time. A slot is a tile's weights for kSlotDepth columns of K: a bulk copy for
 // each row, as such copies of 2 KB are issued fast enough (57 cycles each on an H200), those of 1
 // KB are not. The copies that are under way are at most kInFlight slots: with 200 KB of them a
-// multiprocessor some multiprocessors get 36 % more than others, and what the
-// blocks read of one another's results waits behind 6 µs of weights. Warp w multiplies columns
-// 128·w … of a slot's, by the scheme of linear_tensor, whose sums and their order these are.
+// multiprocessor some get 36 % more than others, and what blocks read of one another's results
+// waits behind 6 µs of weights. Warp w multiplies columns 128·w … of a slot's, by the scheme of
+// linear_tensor.
 //
 // Between two products all blocks meet: a thread makes what the block wrote visible to the device,
-// adds one to `arrived`, and waits until as many as there are blocks have. The counter is
-// one of the launch's own, which is 0 when it begins (the step clears it), so nothing is left
-// behind by a launch that was cut short. What blocks read of one another's results they read from
-// the L2 cache (load_shared): lines of the first cache may be older.
+// adds one to `arrived`, and waits until as many as there are blocks have. The counter is the
+// launch's own and 0 when it begins (the step clears it), so nothing is left behind by a launch
+// that was cut short. What blocks read of one another's results they read from the L2 cache
+// (load_shared): lines of the first cache may be older.
 //
 // Blocks wait for one another, and that ends, whatever else the device does: a cooperative launch
 // has all of its blocks on the device from its beginning to its end, where a launch of another
