@@ -5,7 +5,7 @@ using namespace m1k;
 
 namespace {
 
-struct AmxTiles {
+struct AmxTiles : VectorUnpacker {
   /// All registers full, but for the rows of those that hold tokens and their sums.
   M1K_AMX M1K_BODY void configure(int first, int second) {
     struct {
@@ -17,6 +17,21 @@ struct AmxTiles {
       config.rows[i] = static_cast<unsigned char>(i >= weightTile                     ? tileRows
                                                   : i < sumTile + 2 || i == tokenTile ? first
                                                                                       : second);
+    __builtin_ia32_tile_loadconfig(&config);
+  }
+  /// All rows; of registers of tokens, and of their sums, so many columns as are tokens.
+  M1K_AMX M1K_BODY void configureFew(int first, int second) {
+    struct {
+      unsigned char palette = 1, startRow = 0, reserved[14] = {};
+      unsigned short rowBytes[16] = {};
+      unsigned char rows[16] = {tileRows, tileRows, tileRows, tileRows,
+                                tileRows, tileRows, tileRows, tileRows};
+    } config;
+    for (int i = 0; i < 8; ++i)
+      config.rowBytes[i] =
+          static_cast<unsigned short>(i >= weightTile                     ? 64
+                                      : i < sumTile + 2 || i == tokenTile ? 4 * first
+                                                                          : 4 * second);
     __builtin_ia32_tile_loadconfig(&config);
   }
   template <int Tile> M1K_AMX M1K_BODY void zero() { __builtin_ia32_tilezero(Tile); }
@@ -44,7 +59,10 @@ M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void 
   const int pairs = Linear::pairsOf(block), tokenPairs = Linear::pairsOf(tokens);
   float *packed = M1K_STACK(pairs * Linear::pair * chunk / 2),
         *sums = M1K_STACK(pairs * tokenPairs * Linear::pair * Linear::pair),
-        *tails = M1K_STACK(k % tileDepth ? tokenPairs * Linear::pair * tileDepth / 2 : 0);
+        *tails = M1K_STACK(k % tileDepth ? tokenPairs * Linear::pair * tileDepth / 2 : 0),
+        *unpacked = M1K_STACK(weight_type == M1K_I4 || weight_type == M1K_I8
+                                  ? 4 * tileRows * unpackBytes / sizeof(float)
+                                  : 0);
   Linear{out,
          x,
          weight,
@@ -66,6 +84,7 @@ M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void 
          reinterpret_cast<char *>(packed),
          reinterpret_cast<char *>(sums),
          reinterpret_cast<char *>(tails),
+         reinterpret_cast<char *>(unpacked),
          {}}
       .run();
 }

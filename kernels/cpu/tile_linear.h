@@ -7,6 +7,8 @@
 
 // Functions that use tile registers, and those they are inlined into.
 #define M1K_AMX __attribute__((target("amx-tile,amx-bf16")))
+// Functions of instructions that every processor with amx_bf16 has; no vectors cross their calls.
+#define M1K_AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16")))
 
 namespace m1k {
 
@@ -48,6 +50,94 @@ M1K_INLINE void transposePairs(const char *from, long stride, char *to) {
     __builtin_memcpy(to + 256 * q, result, sizeof(result));
   }
 }
+
+constexpr int unpackColumns = 128; // of a row that are unpacked at a time
+constexpr long unpackBytes = 2 * unpackColumns;
+
+/// Weights of integers, `rows` times unpackColumns columns from `from` on, a row every `stride`
+/// bytes. With `group` the columns of a row have a scale for each so many, which lie together;
+/// those of the next row are `scalesOfRow` further. `ahead`: where, from what is read, the memory
+/// lies that is asked for on the way.
+struct PackedWeights {
+  const char *from;
+  long stride;
+  int rows, group;
+  const void *scale;
+  int scaleType;
+  long scaleAt, scalesOfRow;
+  long ahead;
+};
+
+/// Makes bf16 of integers, or of their products with scales, which it rounds: unpackBytes a row,
+/// one row after another, by instructions of AVX512-BF16.
+struct VectorUnpacker {
+  typedef float V __attribute__((vector_size(64)));
+  typedef short Words __attribute__((vector_size(64)));
+  typedef signed char Quarter __attribute__((vector_size(16)));
+
+  /// Pairs of 16 numbers rounded to bf16.
+  M1K_AVX512 M1K_BODY static void round(const V &first, const V &second, char *to) {
+    const auto words = __builtin_ia32_cvtne2ps2bf16_512(second, first);
+    __builtin_memcpy(to, &words, sizeof(words));
+  }
+  /// All scales of `w` in f32, of groups after another.
+  M1K_BODY static void loadScales(const PackedWeights &w, float *to) {
+    const int groups = unpackColumns / w.group;
+    for (int r = 0; r < w.rows; ++r)
+      for (int g = 0; g < groups; ++g)
+        to[r * groups + g] = loadOne(w.scale, w.scaleType, w.scaleAt + r * w.scalesOfRow + g);
+  }
+
+  M1K_AVX512 static void int4(const PackedWeights &w, char *to) {
+    const V codes = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+    alignas(64) float scales[tileRows * 4];
+    loadScales(w, scales);
+    for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
+      const char *at = w.from + r * w.stride;
+      __builtin_prefetch(at + w.ahead, 0, 2);
+      Words words;
+      __builtin_memcpy(&words, at, sizeof(words));
+      // A table of 32 holds the values of two groups; an index's bits above the fifth count for
+      // nothing.
+      Words tables[2], index[4] = {words, words >> 4, words >> 8, words >> 12};
+      const bool isWhole = w.group == unpackColumns, isHalf = w.group == unpackColumns / 2;
+      const float *scale = scales + r * (unpackColumns / w.group);
+      for (int t = 0; t < (isWhole || isHalf ? 1 : 2); ++t)
+        round(codes * scale[2 * t], codes * scale[isWhole ? 0 : 2 * t + 1],
+              reinterpret_cast<char *>(&tables[t]));
+      for (int plane = 0; plane < 4; ++plane) {
+        const bool isUpper = isHalf ? plane >= 2 : plane % 2 == 1;
+        const Words value = reinterpret_cast<Words>(__builtin_ia32_permvarhi512(
+            tables[isWhole || isHalf ? 0 : plane / 2], isWhole   ? index[plane]
+                                                       : isUpper ? index[plane] | 16
+                                                                 : index[plane] & 15));
+        __builtin_memcpy(to + 64 * plane, &value, sizeof(value));
+      }
+    }
+  }
+
+  M1K_AVX512 static void int8(const PackedWeights &w, char *to) {
+    alignas(64) float scales[tileRows * 4];
+    if (w.group)
+      loadScales(w, scales);
+    for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
+      const char *at = w.from + r * w.stride;
+      for (int line = 0; line < unpackColumns; line += 64)
+        __builtin_prefetch(at + w.ahead + line, 0, 2);
+      for (int c = 0; c < unpackColumns; c += 32) {
+        Quarter first, second;
+        __builtin_memcpy(&first, at + c, sizeof(first));
+        __builtin_memcpy(&second, at + c + 16, sizeof(second));
+        V a = __builtin_convertvector(first, V), b = __builtin_convertvector(second, V);
+        if (w.group) {
+          const float scale = scales[r * (unpackColumns / w.group) + c / w.group];
+          a = a * scale, b = b * scale;
+        }
+        round(a, b, to + 2 * c);
+      }
+    }
+  }
+};
 
 /// Rows of memory to ask for on the way, `step` bytes further at each step.
 struct Ahead {
@@ -101,9 +191,30 @@ M1K_AMX M1K_INLINE void multiplyTiles(Tiles &tiles, const char *x, long xStride,
   }
 }
 
+/// The products of two tiles of unpacked weights with the pairs of columns of up to two of tokens,
+/// which lie as packTokens leaves them, step by step.
+template <int Tokens, class Tiles>
+M1K_AMX M1K_INLINE void multiplyFew(Tiles &tiles, const char *weights, const char *tokens,
+                                    int steps) {
+  for (int i = 0; i < steps; ++i) {
+    tiles.template load<tokenTile>(tokens, 64);
+    tiles.template load<weightTile>(weights, unpackBytes);
+    tiles.template multiplyAdd<sumTile, weightTile, tokenTile>();
+    tiles.template load<weightTile + 1>(weights + tileRows * unpackBytes, unpackBytes);
+    tiles.template multiplyAdd<sumTile + 1, weightTile + 1, tokenTile>();
+    if (Tokens == 2) {
+      tiles.template load<tokenTile + 1>(tokens + tileBytes, 64);
+      tiles.template multiplyAdd<sumTile + 2, weightTile, tokenTile + 1>();
+      tiles.template multiplyAdd<sumTile + 3, weightTile + 1, tokenTile + 1>();
+    }
+    weights += 64, tokens += 2 * tileBytes;
+  }
+}
+
 /// What m1k_cpu_tile_linear is given, of the weight rows first … first+count and the tokens begin …
 /// end, and its scratch: `packed` for `chunk` columns of the weight rows, `sums` of these by the
-/// tokens, `tails` of 64 bytes a token; rows and tokens rounded up to two tiles.
+/// tokens, `tails` of 64 bytes a token, `unpacked`, of integers, for unpackColumns of four tiles of
+/// weights; rows and tokens rounded up to two tiles.
 template <class Tiles> struct TileLinear {
   void *out;
   const void *x, *weight, *scale;
@@ -111,12 +222,13 @@ template <class Tiles> struct TileLinear {
   long begin, end, first;
   int count, k, chunk, group, weightType, scaleType, outType;
   long outStride, xStride;
-  char *packed, *sums, *tails;
+  char *packed, *sums, *tails, *unpacked;
   Tiles tiles;
 
   typedef unsigned short Pairs __attribute__((ext_vector_type(32)));
   static constexpr int pair = 2 * tileRows; // tokens, or weight rows, of two tiles
   static M1K_BODY int pairsOf(int rows) { return (rows + pair - 1) / pair; }
+  M1K_BODY bool isInteger() const { return weightType == M1K_I4 || weightType == M1K_I8; }
   M1K_BODY const char *token(int t, int column) const {
     return static_cast<const char *>(x) + ((begin + t) * xStride + column) * 2;
   }
@@ -169,6 +281,35 @@ template <class Tiles> struct TileLinear {
                                    49, 51, 53, 55, 57, 59, 61, 63);
   }
 
+  /// Of 16 rows of integers unpackColumns columns from `column` on as bf16, unpackBytes a row. What
+  /// is past the end is zeros, or meets zeros of the tokens.
+  M1K_BODY void unpackTile(int tile, int column, long ahead, char *to) {
+    const int rows = least(tileRows, count - tile * tileRows);
+    const long row = first + tile * tileRows;
+    int done = 0;
+    if (rows > 0 && k - column >= unpackColumns) {
+      const long groups = group ? (k + group - 1) / group : 0;
+      const PackedWeights w{weightAt(row, column),
+                            rowBytes(),
+                            rows,
+                            group,
+                            scale,
+                            scaleType,
+                            group ? row * groups + column / group : 0,
+                            groups,
+                            ahead};
+      weightType == M1K_I4 ? tiles.int4(w, to) : tiles.int8(w, to);
+      done = rows;
+    }
+    for (int r = done; r < tileRows; ++r)
+      for (int c = 0; c < unpackColumns; c += tileDepth) {
+        const int width = least(tileDepth, k - column - c);
+        const Pairs value =
+            r < rows && width > 0 ? weights32(row + r, column + c, width) : Pairs(0);
+        __builtin_memcpy(to + r * unpackBytes + 2 * c, &value, sizeof(value));
+      }
+  }
+
   /// A tile of 16 weight rows, 32 columns from `column` on. What is past the end is zeros, or meets
   /// zeros of the tokens.
   M1K_BODY void packTile(int tile, int column, char *to) const {
@@ -185,6 +326,22 @@ template <class Tiles> struct TileLinear {
       for (int r = 0; r < tileRows; ++r)
         block[r] = r < rows ? weights32(row + r, column, width) : Pairs(0);
     transposePairs(reinterpret_cast<const char *>(block), 64, to);
+  }
+
+  /// `steps` pairs of tiles of the weight rows from n on, from column `from` on.
+  M1K_BODY void packTiles(int n, int from, int steps, char *to) {
+    if (!isInteger()) {
+      for (int i = 0; i < 2 * steps; ++i)
+        packTile(n / tileRows + i % 2, from + i / 2 * tileDepth, to + i * tileBytes);
+      return;
+    }
+    constexpr int stepsOfBlock = unpackColumns / tileDepth;
+    for (int i = 0; i < steps; i += stepsOfBlock)
+      for (int half = 0; half < 2; ++half) {
+        unpackTile(n / tileRows + half, from + i * tileDepth, 0, unpacked);
+        for (int j = 0; j < least(stepsOfBlock, steps - i); ++j)
+          transposePairs(unpacked + j * 64, unpackBytes, to + (2 * (i + j) + half) * tileBytes);
+      }
   }
 
   /// Sums of a pair of tiles of tokens by one of weight rows, to their rows of `out`.
@@ -223,8 +380,106 @@ template <class Tiles> struct TileLinear {
             weightType == M1K_I4 ? 16 : 32 * size(weightType), least(share, count - row)};
   }
 
+  /// The tokens' pairs of columns as rows, `steps` pairs of tiles from column `from` on.
+  M1K_BODY void packTokens(int from, int steps) {
+    const int tokens = static_cast<int>(end - begin);
+    for (int i = 0; i < steps; ++i)
+      for (int t = 0; t < tokens; t += tileRows) {
+        const int column = from + i * tileDepth;
+        const bool atTail = k - column < tileDepth;
+        const char *at = atTail ? tails + t * 64L : token(t, column);
+        const long stride = atTail ? 64 : xStride * 2;
+        char *to = packed + (2L * i + t / tileRows) * tileBytes;
+        if (tokens - t >= tileRows) {
+          transposePairs(at, stride, to);
+          continue;
+        }
+        alignas(64) Pairs block[tileRows];
+        for (int r = 0; r < tileRows; ++r) {
+          block[r] = Pairs(0);
+          if (r < tokens - t)
+            __builtin_memcpy(&block[r], at + r * stride, 64);
+        }
+        transposePairs(reinterpret_cast<const char *>(block), 64, to);
+      }
+  }
+
+  /// Unpacks unpackColumns columns from `column` on of the pair of weight rows from n on, to one
+  /// half of `unpacked` and the other by turns; returns where. What comes `distance` later is asked
+  /// for: columns of these rows or, past `stop`, those of the next rows from `start` on.
+  M1K_BODY const char *unpackPair(int n, int column, int start, int stop) {
+    constexpr int distance = 4 * unpackColumns;
+    constexpr long tile = tileRows * unpackBytes;
+    const int later = column + distance;
+    const long ahead =
+        (later < stop ? weightAt(0, later) : weightAt(pair, least(start + later - stop, stop))) -
+        weightAt(0, column);
+    char *to = unpacked + (column - start) / unpackColumns % 2 * 2 * tile;
+    for (int half = 0; half < 2; ++half)
+      unpackTile(n / tileRows + half, column, ahead, to + half * tile);
+    return to;
+  }
+
+  /// Of up to two tiles of tokens the products of the columns from … stop with a pair of weight
+  /// rows, which are the first operand.
+  template <int Tokens> M1K_AMX M1K_BODY void multiplyRows(int n, int from, int stop) {
+    char *rowSums = sums + n / pair * 4 * tileBytes;
+    if (from == 0) {
+      tiles.template zero<sumTile>(), tiles.template zero<sumTile + 1>();
+      if (Tokens == 2)
+        tiles.template zero<sumTile + 2>(), tiles.template zero<sumTile + 3>();
+    } else {
+      tiles.template load<sumTile>(rowSums, 64);
+      tiles.template load<sumTile + 1>(rowSums + tileBytes, 64);
+      if (Tokens == 2) {
+        tiles.template load<sumTile + 2>(rowSums + 2 * tileBytes, 64);
+        tiles.template load<sumTile + 3>(rowSums + 3 * tileBytes, 64);
+      }
+    }
+    // A block is unpacked before the one before it is multiplied.
+    const char *now = unpackPair(n, from, from, stop), *next = nullptr;
+    for (int column = from; column < stop; column += unpackColumns, now = next) {
+      if (column + unpackColumns < stop)
+        next = unpackPair(n, column + unpackColumns, from, stop);
+      multiplyFew<Tokens>(tiles, now, packed + (column - from) / tileDepth * 2L * tileBytes,
+                          (least(unpackColumns, stop - column) + tileDepth - 1) / tileDepth);
+    }
+    tiles.template store<sumTile>(rowSums, 64);
+    tiles.template store<sumTile + 1>(rowSums + tileBytes, 64);
+    if (Tokens == 2) {
+      tiles.template store<sumTile + 2>(rowSums + 2 * tileBytes, 64);
+      tiles.template store<sumTile + 3>(rowSums + 3 * tileBytes, 64);
+    }
+    if (stop < k)
+      return;
+    alignas(64) char turned[4 * tileBytes];
+    for (int tile = 0; tile < 2 * Tokens; ++tile)
+      transposePairs(rowSums + tile * tileBytes, 64, turned + tile * tileBytes);
+    finish(0, n, turned);
+  }
+
+  /// Integers by up to two tiles of tokens: these are packed, not the weights.
+  M1K_AMX M1K_BODY void runFew() {
+    const int tokens = static_cast<int>(end - begin), span = pairsOf(count) * chunk;
+    if (k % tileDepth)
+      copyTails();
+    tiles.configureFew(least(tokens, tileRows), tokens > tileRows ? tokens - tileRows : tokens);
+    for (int from = 0; from < k; from += span) {
+      const int stop = least(k, from + span);
+      packTokens(from, (stop - from + tileDepth - 1) / tileDepth);
+      for (int n = 0; n < count; n += pair)
+        if (tokens > tileRows)
+          multiplyRows<2>(n, from, stop);
+        else
+          multiplyRows<1>(n, from, stop);
+    }
+    tiles.release();
+  }
+
   M1K_AMX M1K_BODY void run() {
     const int tokens = static_cast<int>(end - begin);
+    if (isInteger() && tokens <= pair)
+      return runFew();
     const int whole = tokens / pair * pair, rest = tokens - whole;
     if (k % tileDepth)
       copyTails();
@@ -232,9 +487,7 @@ template <class Tiles> struct TileLinear {
       const bool isLast = k - from <= chunk;
       const int steps = ((isLast ? k - from : chunk) + tileDepth - 1) / tileDepth;
       for (int n = 0; n < count; n += pair)
-        for (int i = 0; i < 2 * steps; ++i)
-          packTile(n / tileRows + i % 2, from + i / 2 * tileDepth,
-                   packed + (n / pair * 2L * steps + i) * tileBytes);
+        packTiles(n, from, steps, packed + n / pair * 2L * steps * tileBytes);
       for (int n = 0; n < count; n += pair)
         for (int t = 0; t < tokens; t += pair) {
           if (t == 0 || t == whole)

@@ -12,38 +12,71 @@ using namespace m1k::test;
 
 namespace {
 
+/// What unpacks integers, by plain code.
+struct PlainUnpacker {
+  template <typename Code> static void unpack(const m1k::PackedWeights &w, char *to, Code code) {
+    for (int r = 0; r < w.rows; ++r)
+      for (int c = 0; c < m1k::unpackColumns; ++c) {
+        float value = static_cast<float>(code(w.from + r * w.stride, c));
+        if (w.group)
+          value *= m1k::loadOne(w.scale, w.scaleType, w.scaleAt + r * w.scalesOfRow + c / w.group);
+        const uint16_t half = toBf16(value);
+        std::memcpy(to + r * m1k::unpackBytes + 2 * c, &half, 2);
+      }
+  }
+  static void int4(const m1k::PackedWeights &w, char *to) {
+    unpack(w, to, [](const char *row, int c) {
+      uint16_t word;
+      std::memcpy(&word, row + c % 32 * 2, 2);
+      const int code = word >> c / 32 * 4 & 15;
+      return code < 8 ? code : code - 16;
+    });
+  }
+  static void int8(const m1k::PackedWeights &w, char *to) {
+    unpack(w, to, [](const char *row, int c) { return static_cast<signed char>(row[c]); });
+  }
+};
+
 /// The registers as the manual defines them, but for rounding. What was not loaded, or lies past
 /// the configured rows, is NaN.
-struct PlainTiles {
+template <class Unpacker> struct PlainTiles : Unpacker {
   int first = 0, second = 0;
+  bool isFew = false; // they are columns
   unsigned char bytes[8][16][64];
 
-  int rows(int tile) const {
+  int tokens(int tile) const {
     if (tile >= m1k::weightTile)
       return 16;
     return tile < m1k::sumTile + 2 || tile == m1k::tokenTile ? first : second;
   }
+  int rows(int tile) const { return isFew ? 16 : tokens(tile); }
+  size_t width(int tile) const { return isFew ? 4 * static_cast<size_t>(tokens(tile)) : 64; }
+  void configureFew(int newFirst, int newSecond) {
+    configure(newFirst, newSecond);
+    isFew = true;
+  }
   void configure(int newFirst, int newSecond) {
+    isFew = false;
     ASSERT_TRUE(newFirst >= 1 && newFirst <= 16 && newSecond >= 1 && newSecond <= 16);
     first = newFirst, second = newSecond;
     std::memset(bytes, 0xff, sizeof(bytes));
   }
   template <int Tile> void zero() {
     for (int r = 0; r < rows(Tile); ++r)
-      std::memset(bytes[Tile][r], 0, 64);
+      std::memset(bytes[Tile][r], 0, width(Tile));
   }
   template <int Tile> void load(const char *from, long stride) {
     for (int r = 0; r < rows(Tile); ++r)
-      std::memcpy(bytes[Tile][r], from + r * stride, 64);
+      std::memcpy(bytes[Tile][r], from + r * stride, width(Tile));
   }
   template <int Tile> void store(char *to, long stride) {
     for (int r = 0; r < rows(Tile); ++r)
-      std::memcpy(to + r * stride, bytes[Tile][r], 64);
+      std::memcpy(to + r * stride, bytes[Tile][r], width(Tile));
   }
   template <int Sum, int A, int B> void multiplyAdd() {
     for (int m = 0; m < rows(Sum); ++m)
       for (int k = 0; k < 16; ++k)
-        for (int n = 0; n < 16; ++n) {
+        for (size_t n = 0; n < width(Sum) / 4; ++n) {
           float sum;
           uint16_t a[2], b[2];
           std::memcpy(&sum, bytes[Sum][m] + 4 * n, 4);
@@ -168,21 +201,35 @@ std::vector<Case> cases() {
   return all;
 }
 
+template <class Unpacker = PlainUnpacker>
 M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
   // Scratch begins as NaN.
-  using Linear = m1k::TileLinear<PlainTiles>;
-  std::vector<char> packed(block * chunk * 2, -1), sums(block * 64 * 4, -1), tails(64 * 64, -1);
-  Linear{p.out.data(),    p.x.data(),
-         p.weight.data(), p.scales(),
-         p.rowScales(),   p.biases(),
-         begin,           end,
-         first,           std::min<int>(block, p.c.n - static_cast<int>(first)),
-         p.c.k,           chunk,
-         p.c.group,       p.c.weightType,
-         p.c.scaleType,   p.c.outType,
-         p.out.stride,    p.x.stride,
-         packed.data(),   sums.data(),
-         tails.data(),    {}}
+  using Linear = m1k::TileLinear<PlainTiles<Unpacker>>;
+  std::vector<char> packed(block * chunk * 2, -1), sums(block * 64 * 4, -1), tails(64 * 64, -1),
+      unpacked(4 * m1k::tileRows * m1k::unpackBytes, -1);
+  Linear{p.out.data(),
+         p.x.data(),
+         p.weight.data(),
+         p.scales(),
+         p.rowScales(),
+         p.biases(),
+         begin,
+         end,
+         first,
+         std::min<int>(block, p.c.n - static_cast<int>(first)),
+         p.c.k,
+         chunk,
+         p.c.group,
+         p.c.weightType,
+         p.c.scaleType,
+         p.c.outType,
+         p.out.stride,
+         p.x.stride,
+         packed.data(),
+         sums.data(),
+         tails.data(),
+         unpacked.data(),
+         {}}
       .run();
 }
 
@@ -199,7 +246,14 @@ template <typename Multiply> void checkAll(Multiply multiply) {
 }
 
 // Blocking, packing and edges are right whatever multiplies the tiles.
-TEST(TileLinear, PlainTilesAgreeWithFloat64) { checkAll(multiplyPlainly); }
+TEST(TileLinear, PlainTilesAgreeWithFloat64) { checkAll(multiplyPlainly<>); }
+
+// Integers unpacked by the processor's vectors.
+TEST(TileLinear, UnpackersAgreeWithFloat64) {
+  if (!__builtin_cpu_supports("avx512bf16") || !__builtin_cpu_supports("avx512bw"))
+    GTEST_SKIP() << "this processor has no avx512_bf16";
+  checkAll(multiplyPlainly<m1k::VectorUnpacker>);
+}
 
 /// Why this process cannot use tile registers; empty when it can.
 std::string whyNoTiles() {
@@ -223,14 +277,17 @@ TEST(TileLinear, ProcessorAgreesWithFloat64) {
   });
 }
 
-// A token's result is the same bits whatever tokens are multiplied with it.
+// A token's result is the same bits whatever tokens are multiplied with it, and so are the operands
+// that are packed.
 TEST(TileLinear, ResultIsIndependentOfOtherTokens) {
-  Product p({40, 48, 1100, M1K_BF16, 0, M1K_F32, false, M1K_F32});
-  multiplyPlainly(p, 0, 0, 40);
-  Matrix all = p.out;
-  for (long begin = 0; begin < 40; begin += 9)
-    multiplyPlainly(p, 0, begin, std::min<long>(begin + 9, 40));
-  EXPECT_TRUE(p.out == all);
+  for (int type : {M1K_BF16, M1K_I8, M1K_I4}) {
+    Product p({40, 48, 1100, type, type == M1K_I4 ? 32 : 0, M1K_BF16, false, M1K_F32});
+    multiplyPlainly<>(p, 0, 0, 40);
+    Matrix all = p.out;
+    for (long begin = 0; begin < 40; begin += 9)
+      multiplyPlainly<>(p, 0, begin, std::min<long>(begin + 9, 40));
+    EXPECT_TRUE(p.out == all) << type;
+  }
 }
 
 } // namespace
