@@ -217,16 +217,16 @@ private:
 
   /// The context of the training, which may stand at top level and counts there first, as in
   /// transformers.
-  std::optional<double> trainedContext() {
+  std::optional<int64_t> trainedContext() {
     const StringRef name = "original_max_position_embeddings";
-    std::optional<double> inner = scaling.number(name), outer = config.number(name);
+    std::optional<int64_t> inner = scaling.integer(name), outer = config.integer(name);
     return outer ? outer : inner;
   }
 
   void readLlama3() {
     double factor = required("factor"), low = required("low_freq_factor"),
            high = required("high_freq_factor"),
-           original = trainedContext().value_or(double(model.maxPositions));
+           original = double(trainedContext().value_or(model.maxPositions));
     if (!scaling.hasFailed() && high <= low)
       scaling.error("high_freq_factor")
           << "expected more than low_freq_factor, got " << high << " and " << low;
@@ -245,7 +245,7 @@ private:
   /// sequences up to the length that the model was trained for, and others for longer ones: those
   /// of a sequence change when it grows, which is not computed.
   int64_t readLongRope() {
-    const double original = trainedContext().value_or(double(model.maxPositions));
+    const double original = double(trainedContext().value_or(model.maxPositions));
     double factor = scaling.number("factor").value_or(double(model.maxPositions) / original);
     rotary.scale =
         factor <= 1 || original < 2 ? 1 : std::sqrt(1 + std::log(factor) / std::log(original));
@@ -266,7 +266,7 @@ private:
 
   /// Peng et al., arXiv 2309.00071, with the defaults of transformers.
   void readYarn() {
-    const double original = trainedContext().value_or(double(model.maxPositions));
+    const double original = double(trainedContext().value_or(model.maxPositions));
     // Null: how far the context of the configuration goes beyond that of the training.
     double factor = scaling.mentions("factor") && !scaling.has("factor")
                         ? double(model.maxPositions) / original

@@ -47,6 +47,17 @@ private:
                : text.substr(begin, text.find_last_not_of(blanks) + 1 - begin);
   }
 
+  /// Up to a # at the beginning or behind a blank, and outside of the quotes around a value.
+  static std::string withoutComment(const std::string &value) {
+    const bool quoted = !value.empty() && std::strchr("\"'`", value[0]);
+    const size_t end = quoted ? value.find(value[0], 1) : std::string::npos;
+    for (size_t at = value.find('#', end == std::string::npos ? 0 : end); at != std::string::npos;
+         at = value.find('#', at + 1))
+      if (at == 0 || std::strchr(" \t", value[at - 1]))
+        return trimmed(value.substr(0, at));
+    return value;
+  }
+
   void read(const std::string &line, const std::string &place,
             std::vector<CLI::ConfigItem> *items) const {
     auto fail = [&](const std::string &what) {
@@ -64,16 +75,15 @@ private:
     if (equal == std::string::npos && option->get_items_expected_max() > 0)
       fail("expected " + name + " = " + option->get_type_name());
     std::string value = equal == std::string::npos ? "true" : trimmed(line.substr(equal + 1));
-    const size_t comment = value.find('#');
-    if (comment == 0 || (comment != std::string::npos && std::strchr(" \t", value[comment - 1])))
-      value = trimmed(value.substr(0, comment));
+    value = withoutComment(value);
     CLI::detail::remove_quotes(value);
+    const std::string own = option->get_single_name(); // "--port" is "port"
     auto item = std::find_if(items->begin(), items->end(),
-                             [&](const CLI::ConfigItem &other) { return other.name == name; });
+                             [&](const CLI::ConfigItem &other) { return other.name == own; });
     if (item == items->end()) {
       items->emplace_back();
       item = items->end() - 1;
-      item->name = name;
+      item->name = own;
     }
     if (option->get_items_expected_max() == 0)
       item->inputs.clear(); // of a flag the last counts

@@ -265,12 +265,12 @@ Status run(const Arguments &arguments) {
   ConnectionLimits limits;
   limits.bodyBytes = arguments.maxBodyMiB << 20;
   HttpServer server(limits, arguments.maxConnections);
-  std::vector<std::string> devices;
-  M1_TRY(m1tool::listDevices(arguments.devices.device, &devices));
   int port = 0;
   M1_TRY(takeAddress(arguments, host, server, &options, &port));
 
   const Signals signals;
+  std::vector<std::string> devices;
+  M1_TRY(m1tool::listDevices(arguments.devices.device, &devices));
   ModelOptions modelOptions;
   M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
   modelOptions.interrupted = [&signals] { return signals.pending(); };

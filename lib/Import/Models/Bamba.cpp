@@ -29,7 +29,8 @@ public:
         isAttention[index] = true;
     if (llvm::is_contained(isAttention, true))
       readRotation(source);
-    config.ignore({"rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor"});
+    config.ignore({"rope_theta", "rope_parameters", "rope_scaling", "partial_rotary_factor",
+                   "attn_rotary_emb"});
   }
 
   Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {

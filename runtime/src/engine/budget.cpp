@@ -76,8 +76,10 @@ void StepTimes::add(uint32_t sequences, double seconds) {
 void StepTimes::fit() {
   fitted.clear();
   for (const auto &[size, entry] : sizes) {
-    const double weight =
-        entry.steps < settlingSteps ? 0.1 * entry.steps : std::min(entry.steps, mostWeight);
+    // Least, and hardly anything where it may be of code that was loaded.
+    const double weight = entry.steps < measuredSteps   ? 1e-3
+                          : entry.steps < settlingSteps ? 0.1 * entry.steps
+                                                        : std::min(entry.steps, mostWeight);
     Run run{size, entry.seconds, weight};
     for (; !fitted.empty() && fitted.back().seconds >= run.seconds; fitted.pop_back()) {
       const Run &before = fitted.back();

@@ -4,8 +4,9 @@
 //   FileHeader, SectionEntry[section_count], then the sections, each 8-byte aligned.
 //
 // Every section appears exactly once. Sizes, indices and values are checked when a tokenizer is
-// loaded. Version 1 ends with suffixIds; version 2, written for tokenizers that need it, adds the
-// sections behind it. Files of later versions are refused.
+// loaded. Version 1 ends with suffixIds; version 2 adds the sections behind it, version 3 the stages
+// that split the spelling of bytes. Written is the least that a tokenizer needs. Files of later
+// versions are refused.
 #ifndef M1RT_TOKENIZER_FORMAT_H
 #define M1RT_TOKENIZER_FORMAT_H
 
@@ -14,7 +15,7 @@
 namespace m1rt::tokenizer_format {
 
 constexpr char kMagic[8] = {'M', '1', 'T', 'O', 'K', 'E', 'N', '\0'};
-constexpr uint32_t kVersion = 2, kFirstVersion = 1;
+constexpr uint32_t kVersion = 3, kVersionOfCharacters = 2, kFirstVersion = 1;
 
 struct FileHeader {
   char magic[8];

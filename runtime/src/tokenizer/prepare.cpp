@@ -275,12 +275,16 @@ std::string TokenizerPreparation::write() const {
     mergeSlots[slot] = m;
   }
 
-  // What version 1 can say stays readable by programs that know no other.
+  // What an earlier version can say stays readable by programs that know no other.
   auto isNfc = [](const NormalizerStep &step) { return step.kind == NormalizerKind::nfc; };
   bool onlyNfc = std::all_of(normalizers.begin(), normalizers.end(), isNfc);
-  bool isFirstVersion = !ofCharacters && onlyNfc &&
-                        std::none_of(stages.begin(), stages.end(),
-                                     [](const Stage &s) { return s.kind == StageKind::metaspace; });
+  auto has = [&](auto... kinds) {
+    return std::any_of(stages.begin(), stages.end(),
+                       [=](const Stage &s) { return ((s.kind == kinds) || ...); });
+  };
+  const bool splitsSpelling = has(StageKind::splitSpelledRegex, StageKind::splitSpelledLiteral);
+  const bool isFirstVersion =
+      !ofCharacters && onlyNfc && !splitsSpelling && !has(StageKind::metaspace);
   if (isFirstVersion && !normalizers.empty())
     final.flags |= composeNfc;
   std::vector<uint32_t> shownOffsets;
@@ -320,8 +324,12 @@ std::string TokenizerPreparation::write() const {
     std::memcpy(&file[sizeof(FileHeader) + i * sizeof entry], &entry, sizeof entry);
     file += contents[i];
   }
-  FileHeader header{
-      {}, isFirstVersion ? kFirstVersion : kVersion, static_cast<uint32_t>(count), file.size()};
+  FileHeader header{{},
+                    isFirstVersion   ? kFirstVersion
+                    : splitsSpelling ? kVersion
+                                     : kVersionOfCharacters,
+                    static_cast<uint32_t>(count),
+                    file.size()};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   std::memcpy(&file[0], &header, sizeof header);
   return file;

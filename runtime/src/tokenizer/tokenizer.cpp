@@ -266,14 +266,19 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
                          added[i].flags);
   }
   const Stage *stages = section<Stage>(Section::stages, n);
+  bool spelled = false; // pieces may begin and end within a character
   for (size_t i = 0; i < n; ++i) {
     const Stage &s = stages[i];
+    const bool isSpelled =
+        s.kind == StageKind::splitSpelledRegex || s.kind == StageKind::splitSpelledLiteral;
     if (s.kind > StageKind::splitSpelledLiteral || s.behavior > SplitBehavior::contiguous ||
         !isText(s.patternOffset, s.patternSize) ||
-        (s.kind == StageKind::metaspace && s.patternSize == 0)) {
+        (s.kind == StageKind::metaspace && s.patternSize == 0) || (spelled && !isSpelled) ||
+        (isSpelled && tables.ofCharacters)) {
       error = "pre-tokeniser stage " + std::to_string(i) + " is inconsistent";
       return false;
     }
+    spelled |= isSpelled;
     if (s.kind == StageKind::prefixSpace)
       preTokenizer.addPrefixSpace();
     else if (s.kind == StageKind::metaspace)

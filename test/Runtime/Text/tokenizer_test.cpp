@@ -249,6 +249,17 @@ TEST(Tokenizer, SplitsBehindByteLevel) {
     EXPECT_EQ(encode(*loaded->tokenizer, text), ids) << text;
     EXPECT_EQ(loaded->tokenizer->decode(ids.data(), ids.size(), false), text);
   }
+  // Its pieces may end within a character: steps of text before them alone, and of no characters.
+  std::string prepared = loaded->prepared.data, error;
+  EXPECT_EQ(prepared[8], 3); // the version
+  SectionEntry stages = {};
+  std::memcpy(&stages, &prepared[sizeof(FileHeader) + int(Section::stages) * sizeof stages],
+              sizeof stages);
+  ASSERT_EQ(stages.size, 4 * sizeof(Stage));
+  Stage *first = reinterpret_cast<Stage *>(&prepared[stages.offset]);
+  std::swap(first[1], first[2]);
+  EXPECT_EQ(Tokenizer::load(prepared, error), nullptr);
+  EXPECT_EQ(error, "pre-tokeniser stage 2 is inconsistent");
 }
 
 // An added token that the one before it has taken as white space is none.
@@ -506,7 +517,7 @@ TEST(Prepared, SurvivesDamage) {
   std::string newer = good;
   newer[8] = 9;
   EXPECT_EQ(Tokenizer::load(newer, error), nullptr);
-  EXPECT_EQ(error, "prepared tokenizer: version 9, this program reads versions 1 to 2");
+  EXPECT_EQ(error, "prepared tokenizer: version 9, this program reads versions 1 to 3");
   std::mt19937 random(11);
   int refused = 0;
   for (int round = 0; round < 1500; ++round) {
