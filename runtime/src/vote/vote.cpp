@@ -57,18 +57,18 @@ static std::string withoutMarkup(std::string text) {
   return text;
 }
 
-// Equal for equal values; what has none is its letters.
-static std::string keyOf(const std::string &given) {
+// What has no value is its letters.
+Answer::Answer(std::string text) : original(std::move(text)) {
   vote::beginReading();
-  const std::string text = withoutDoubledEscapes(given);
-  const std::string answer = withoutMarkup(trimmed(answerIn(text))),
-                    key = vote::canonical(vote::readAnswer(answer))->key;
-  return key.empty() ? "L" + trimmed(answer) : key;
+  const std::string answer = withoutMarkup(trimmed(answerIn(withoutDoubledEscapes(original))));
+  const auto value = vote::readAnswer(answer), canonical = vote::canonical(value);
+  key = canonical->key.empty() ? "L" + answer : canonical->key;
+  quantity = vote::quantityKey(*value, *canonical);
 }
 
-Answer::Answer(std::string text) : original(std::move(text)), key(keyOf(original)) {}
-
-bool Answer::equals(const Answer &other) const { return key == other.key; }
+bool Answer::equals(const Answer &other) const {
+  return quantity.empty() || other.quantity.empty() ? key == other.key : quantity == other.quantity;
+}
 
 bool answersEqual(const std::string &a, const std::string &b) {
   return Answer(a).equals(Answer(b));

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <random>
 #include <set>
 
@@ -440,6 +441,57 @@ TEST(Answers, EqualityIsAnEquivalence) {
   EXPECT_LT(equalPairs, n * n / 20);
   auto same = [&](const char *a, const char *b) { return answersEqual(a, b); };
   EXPECT_NE(same("100,200", "100200"), same("100,200", "100, 200"));
+}
+
+// On every answer of the data files: equality is that of keys, so both directions agree and two
+// that equal a third are equal; of two answers with units, that of quantities. Each equals itself,
+// with a blank more.
+TEST(Answers, EqualityIsOneOfKeysOnAllData) {
+  std::set<std::string> texts;
+  for (const char *name : {"answer-pairs", "answer-texts"}) {
+    std::ifstream file(std::string(M1_TEXT_DATA "/") + name + ".jsonl");
+    for (std::string line; std::getline(file, line);) {
+      Json each = Json::parse(line);
+      for (const char *field : {"given", "expected", "answer"})
+        if (each.contains(field) && !each[field].is_null())
+          texts.insert(each[field].get<std::string>());
+    }
+  }
+  const std::vector<Answer> answers(texts.begin(), texts.end());
+  std::map<std::string, std::vector<const Answer *>> classes;
+  for (const Answer &answer : answers) {
+    EXPECT_TRUE(answer.equals(Answer(answer.text() + " "))) << answer.text();
+    classes[answer.classKey()].push_back(&answer);
+  }
+  size_t equal = 0, apart = 0;
+  for (const auto &[key, all] : classes)
+    for (const Answer *a : all)
+      for (const Answer *b : all) {
+        const bool units = !a->quantityKey().empty() && !b->quantityKey().empty();
+        EXPECT_EQ(a->equals(*b), b->equals(*a)) << a->text() << "  " << b->text();
+        EXPECT_EQ(a->equals(*b), !units || a->quantityKey() == b->quantityKey())
+            << a->text() << "  " << b->text();
+        ++(a->equals(*b) ? equal : apart);
+      }
+  EXPECT_GT(equal, 4 * texts.size());
+  EXPECT_GT(apart, 10u); // 5 m and 5 cm
+}
+
+// Units of one dimension are converted, others are different; a number without one equals both, and
+// a vote counts by the number.
+TEST(Answers, UnitsCountWhereBothHaveOne) {
+  const std::vector<std::string> lengths = {"1\\text{ m}", "100 cm", "1000\\text{ mm}", "1 meter",
+                                            "0.001 km"};
+  for (const std::string &a : lengths) {
+    for (const std::string &b : lengths)
+      EXPECT_TRUE(answersEqual(a, b)) << a << "  " << b;
+    for (const char *other :
+         {"1\\text{ s}", "1\\text{ m}^2", "1 kg", "1 ft", "100\\text{ m/s}", "\\$1"})
+      EXPECT_FALSE(answersEqual(a, other)) << a << "  " << other;
+  }
+  for (const char *one : {"1\\text{ m}", "1\\text{ s}", "\\$1", "1 unit", "1 apple"})
+    EXPECT_TRUE(answersEqual(one, "1")) << one;
+  EXPECT_EQ(Answer("1 kg").classKey(), Answer("1 sec").classKey());
 }
 
 // Whatever the order of the samples, the same of them count together.
