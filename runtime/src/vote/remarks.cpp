@@ -315,7 +315,7 @@ public:
     if (const size_t last = measureEnd(i, afterNumber); last > i)
       return last;
     if (afterNumber && isThings(i))
-      return itemEnd(i);
+      return itemEnd(i, tokens.size());
     return isUnit(i) ? wordEnd(i) : i;
   }
   // As measureOf() reads it.
@@ -329,8 +329,10 @@ private:
     return isWord(i) && (isUnitWord(tokens[i].text) ||
                          (isText(tokens[i]) && !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
   }
-  size_t itemEnd(size_t i) const {
-    while (i < tokens.size() && !isOp(tokens[i], ",") && !isOp(tokens[i], ";"))
+  // Looks no further than past `most` tokens.
+  size_t itemEnd(size_t i, size_t most) const {
+    const size_t last = i + std::min(most + 1, tokens.size() - i);
+    while (i < last && !isOp(tokens[i], ",") && !isOp(tokens[i], ";"))
       ++i;
     return i;
   }
@@ -362,10 +364,10 @@ std::string Units::textOf(size_t begin, size_t end) const {
 // What measures something, to the end of its item: km/h, m s^{-2}, N·m, °C. Letters alone are a
 // unit in a quotient, as they may be factors.
 size_t Units::measureEnd(size_t i, bool afterNumber) const {
-  const size_t end = itemEnd(i);
   constexpr size_t longest = 24;
-  const bool begins =
-      i < end && tokens[i].kind != Token::Kind::op && tokens[i].kind != Token::Kind::number;
+  const bool begins = i < tokens.size() && tokens[i].kind != Token::Kind::op &&
+                      tokens[i].kind != Token::Kind::number;
+  const size_t end = begins ? itemEnd(i, longest) : i;
   if (!begins || end - i > longest)
     return i;
   bool upright = false, quotient = false;
@@ -525,10 +527,10 @@ Tokens withoutRemarks(Tokens tokens, std::string &unit) {
     }
     if (afterValue) {
       // \frac{1}{2} apples
-      const bool fraction =
-          isOp(kept.back(), "}") && std::none_of(kept.begin(), kept.end(), [](const Token &k) {
-            return k.kind == Token::Kind::letter || isWordToken(k);
-          });
+      const bool fraction = isWord(i) && isOp(kept.back(), "}") &&
+                            std::none_of(kept.begin(), kept.end(), [](const Token &k) {
+                              return k.kind == Token::Kind::letter || isWordToken(k);
+                            });
       const size_t end = unitsBehind.end(i, afterNumber || fraction);
       if (end > i) {
         units.back() += (isOp(kept.back(), "°") ? "°" : "") + unitsBehind.textOf(i, end);
