@@ -44,9 +44,8 @@ size_t Ballots::groupOf(uint32_t sample, const std::string &answer) {
   auto [spelling, isNew] = known.emplace(answer, groups.size());
   if (isNew) { // most samples repeat an answer letter for letter
     Answer read(answer);
-    const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group &group) {
-      return group.answer.classKey() == read.classKey();
-    });
+    const auto same = std::find_if(groups.begin(), groups.end(),
+                                   [&](const Group &group) { return group.answer.equals(read); });
     spelling->second = size_t(same - groups.begin());
     if (same == groups.end())
       groups.push_back({std::move(read), {answer, 0, 0, sample, 0}});

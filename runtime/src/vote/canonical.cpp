@@ -406,19 +406,6 @@ std::string keyOf(const Value &v) {
 
 } // namespace
 
-std::string quantityKey(const Value &answer, const Value &canonical) {
-  if (!answer.measure)
-    return {};
-  const std::string dimension = dimensionOf(*answer.measure);
-  if (answer.quantity)
-    return dimension + valueKey(*answer.quantity).value_or(answer.text);
-  if (canonical.kind == Kind::expression)
-    if (auto key = valueKey(*inBaseUnits(*canonical.expression, *answer.measure)))
-      return dimension + *key;
-  const ExpressionPtr one = inBaseUnits(*toExpression({1, 1}), *answer.measure);
-  return dimension + valueKey(*one).value_or("") + canonical.key;
-}
-
 ValuePtr canonical(const ValuePtr &value) { return keyed(uncheckedCanonical(*value, value)); }
 
 } // namespace m1rt::vote

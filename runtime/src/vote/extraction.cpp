@@ -371,10 +371,8 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
        blank = rest.rfind(' ', blank - 1)) {
     if (rest.size() - blank > longestUnit || !vote::isUnit(rest.substr(blank)))
       break;
-    if (rest[blank - 1] >= '0' && rest[blank - 1] <= '9') {
-      const std::string unit = vote::measureOf(rest.substr(blank)) ? rest.substr(blank) : "";
-      return spoken(rest.substr(0, blank), true).value_or(rest.substr(0, blank)) + unit;
-    }
+    if (rest[blank - 1] >= '0' && rest[blank - 1] <= '9')
+      return spoken(rest.substr(0, blank), true).value_or(rest.substr(0, blank));
   }
   // "5/6 of the pizza"
   if (const size_t of = rest.find(" of "); of != std::string::npos && of > 0) {

@@ -191,7 +191,7 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
   if (number && (vote::isUnit(unit) || unit == "m²" || unit == "m³"))
-    return vote::measureOf(unit) ? value : value.substr(0, number);
+    return value.substr(0, number);
   if (wordsOf(value).size() <= 1)
     return value;
   // 36π square units
@@ -250,14 +250,12 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
   return isFormula(value) && isBalanced(value) ? std::optional(value) : std::nullopt;
 }
 
-// The words of a measure that begin here and end the sentence, with a blank before them; "" for
-// others.
-std::string unitBehind(std::string_view text, size_t at) {
+// Whether a unit of measure begins here, with a blank before it, and ends the sentence.
+bool isUnitBehind(std::string_view text, size_t at) {
   const std::string words(text.substr(at, text.find_last_not_of(" .!\n") + 1 - at));
   constexpr size_t longest = 40;
-  return words.size() > 1 && words.size() < longest && vote::isUnit(words) && vote::measureOf(words)
-             ? words
-             : std::string();
+  return words.size() > 1 && words.size() < longest && vote::isUnit(words) &&
+         vote::isMeasure(words);
 }
 
 // The only number of a sentence that concludes with it: "so she needs 12 apples". None where a word
@@ -316,8 +314,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     const bool left = behind.size() > (has ? 0 : 1) && behind.size() < 4 && behind.back() == "left";
     const bool each = n > 2 && before[1] == "each"; // "so each person pays"
     // "at 60 km/h", "in 3 hours"
-    const std::string unit = unitBehind(plain, i + length);
-    const bool measured = !unit.empty() && among({before.back()}, {"at", "in", "for"});
+    const bool measured =
+        isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
     if ((references.count(before.back()) && !share && !amount && !measured) ||
         (vote::changesValue(near) && !amount) ||
         among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
@@ -333,7 +331,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       return std::nullopt;
     if (countsParts(behind))
       return std::nullopt;
-    found = number + unit;
+    found = number;
     i += length;
   }
   return found;
@@ -393,9 +391,9 @@ std::optional<std::string> lastFormula(const std::string &text) {
       (lead[lead.size() - 2] == "is" || lead[lead.size() - 2] == "are") && !denies(lead))
     return all;
   if (announces(prose) && degrees && (tail == "C" || tail == "F"))
-    return all + "\\text{" + tail + "}";
+    return all;
   if (announces(prose) && !joined && vote::isUnit(' ' + tail))
-    return vote::measureOf(tail) ? all + "\\text{ " + tail + "}" : all;
+    return all;
   if (!announces(prose) || joined || wordsOf(tail).size() > 1)
     return std::nullopt;
   return tail.empty() ? valueOfChain(prose, all) : all + " " + tail;

@@ -318,9 +318,8 @@ public:
       return itemEnd(i, tokens.size());
     return isUnit(i) ? wordEnd(i) : i;
   }
-  // As measureOf() reads it.
+  // As isMeasure() reads it.
   std::string textOf(size_t begin, size_t end) const;
-  static std::string common(const std::vector<std::string> &units, bool &differ);
 
 private:
   bool is(size_t i, const char *op) const { return i < tokens.size() && isOp(tokens[i], op); }
@@ -382,7 +381,7 @@ size_t Units::measureEnd(size_t i, bool afterNumber) const {
   const bool letters = quotient && afterNumber && tokens[i].spaceBefore;
   const bool degrees = i > 0 && isOp(tokens[i - 1], "°");
   const std::string unit = textOf(i, end);
-  return (upright || letters || degrees) && measureOf((degrees ? "°" : "") + unit) ? end : i;
+  return (upright || letters || degrees) && isMeasure((degrees ? "°" : "") + unit) ? end : i;
 }
 
 // "apples" or "years old" to the end, or to a comma: words that say what a number counts.
@@ -430,31 +429,21 @@ size_t Units::wordEnd(size_t i) const {
   return isFactor(last + 1) ? i : std::min(last + 1, tokens.size());
 }
 
-// The one unit that the items have, of those that have one; they `differ` where 5 feet and 3 inches
-// are no list of 5 and 3.
-std::string Units::common(const std::vector<std::string> &units, bool &differ) {
-  auto letters = [](const std::string &unit) { // of a unit that measures nothing known
-    std::string all;
-    for (const std::string &part : vote::wordsOf({Token::Kind::text, unit}))
-      all += part.substr(0, part.find_last_not_of('s') + 1);
-    return all;
-  };
+// Whether items have units that differ: 5 feet and 3 inches are no list of 5 and 3.
+bool differ(const std::vector<std::string> &units) {
   std::string first;
-  differ = false;
   for (const std::string &unit : units) {
-    if (unit.empty())
-      continue;
     if (first.empty())
       first = unit;
-    const auto one = measureOf(first), other = measureOf(unit);
-    differ |= one && other ? !(*one == *other) : letters(first) != letters(unit);
+    if (!unit.empty() && !isSameUnit(first, unit))
+      return true;
   }
-  return first;
+  return false;
 }
 
 } // namespace
 
-Tokens withoutRemarks(Tokens tokens, std::string &unit) {
+Tokens withoutRemarks(Tokens tokens) {
   nameDerivatives(tokens);
   alignedAsCases(tokens);
   writeBases(tokens);
@@ -542,9 +531,7 @@ Tokens withoutRemarks(Tokens tokens, std::string &unit) {
       units.emplace_back();
     kept.push_back(t);
   }
-  bool differ = false;
-  unit = Units::common(units, differ);
-  if (differ)
+  if (differ(units))
     return {{Token::Kind::text, ""}, {Token::Kind::text, ""}};
   while (!kept.empty() &&
          (isOp(kept.back(), ",") || isOp(kept.back(), "∨") || isOp(kept.back(), ";") ||

@@ -100,17 +100,10 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   }
   if (auto numerals = numeralsForWords(latex))
     return Reader(*numerals).run();
-  if (auto quantity = compoundQuantity(latex)) {
-    auto v = textValue();
-    v->measure = std::make_shared<Measure>(std::move(quantity->measure));
-    v->quantity = std::move(quantity->value);
-    return v;
-  }
   auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
   if (!all)
     return textValue();
-  std::string unit;
-  tokens = withoutRemarks(std::move(*all), unit);
+  tokens = withoutRemarks(std::move(*all));
   // Rows without an environment are a list.
   const bool environment =
       std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return t.text == "begin"; });
@@ -136,13 +129,7 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
   if (!v)
     return textValue();
-  auto answer = std::make_shared<Value>(*v);
-  const std::string currency = currencyOf(latex);
-  if (auto measure = currency.empty()                                         ? measureOf(unit)
-                     : unit.empty() || measureOf(unit) == measureOf(currency) ? measureOf(currency)
-                                                                              : std::nullopt)
-    answer->measure = std::make_shared<Measure>(std::move(*measure));
-  return answer;
+  return std::make_shared<Value>(*v);
 }
 
 std::shared_ptr<Value> Reader::textValue() const {

@@ -3,7 +3,6 @@
 #define M1RT_VOTE_VALUE_H
 
 #include "vote/expression.h"
-#include "vote/units.h"
 
 namespace m1rt::vote {
 
@@ -27,22 +26,16 @@ struct Value {
   std::vector<std::shared_ptr<const Value>> items;
   bool named = false; // equation: the left side is a name, so the right side is the answer
   std::string of;     // intervals that a relation leaves: the name of its only variable
-  std::shared_ptr<const Measure> measure;     // of answers: what their unit says
-  std::shared_ptr<const Expression> quantity; // "5 feet 6 inches", in base units
-  std::string key; // of canonical values: equal values, and no others, have equal ones; "": none
+  std::string key;    // of canonical values: equal values, and no others, have equal ones; "": none
 };
 
-// Never null; its unit is in `measure`.
+// Never null.
 std::shared_ptr<const Value> readAnswer(const std::string &latex);
 
 // The one form of all values that count as the same, but for expressions, with its key: x = 5 is 5,
 // 2x = 6 is 3, y - 2x = 3 is 2x + 3; 5, 5 is 5; lists and unions are sets; \text{C} is the letter,
 // and a word in letters is text.
 std::shared_ptr<const Value> canonical(const std::shared_ptr<const Value> &value);
-
-// The key of an answer in base units, led by its dimension, so that 100 cm has the key of 1 m and
-// not that of 1 s; "" without a unit. `canonical`: its canonical form.
-std::string quantityKey(const Value &answer, const Value &canonical);
 
 } // namespace m1rt::vote
 

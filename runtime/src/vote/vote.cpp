@@ -61,14 +61,12 @@ static std::string withoutMarkup(std::string text) {
 Answer::Answer(std::string text) : original(std::move(text)) {
   vote::beginReading();
   const std::string answer = withoutMarkup(trimmed(answerIn(withoutDoubledEscapes(original))));
-  const auto value = vote::readAnswer(answer), canonical = vote::canonical(value);
-  key = canonical->key.empty() ? "L" + answer : canonical->key;
-  quantity = vote::quantityKey(*value, *canonical);
+  key = vote::canonical(vote::readAnswer(answer))->key;
+  if (key.empty())
+    key = "L" + answer;
 }
 
-bool Answer::equals(const Answer &other) const {
-  return quantity.empty() || other.quantity.empty() ? key == other.key : quantity == other.quantity;
-}
+bool Answer::equals(const Answer &other) const { return key == other.key; }
 
 bool answersEqual(const std::string &a, const std::string &b) {
   return Answer(a).equals(Answer(b));

@@ -27,27 +27,23 @@ std::optional<std::string> extractAnswer(const std::string &text);
 // with "the total is $5$" is that formula.
 //
 // Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8;
-// 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like) and a leading
-// "x =" do not count; numbers in base b (52_8) have the value they stand for. A unit does not count
-// where the other answer has none; of two units of measure both do: 100 cm is 1 m and not 100 m.
-// Lists without brackets and sets have no order, tuples, intervals (with their kind of bracket) and
-// matrices do. Rational values are compared exactly, everything else numerically, by twelve digits
-// at several points. Equality is an equivalence among answers without units, and among those with
-// one: each has one key. Classes of a vote take no notice of units, so that they do not depend on
-// the order in which samples end. Reading takes some milliseconds at most; what would take longer
-// equals the same text alone.
+// 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units,
+// currency and a leading "x =" do not count; numbers in base b (52_8) have the value they stand
+// for. Lists without brackets and sets have no order, tuples, intervals (with their kind of
+// bracket) and matrices do. Rational values are compared exactly, everything else numerically, by
+// twelve digits at several points. Equality is an equivalence, that of one key for each value: the
+// classes of a vote do not depend on the order in which samples end. Reading takes some
+// milliseconds at most; what would take longer equals the same text alone.
 class Answer {
 public:
   explicit Answer(std::string text);
   const std::string &text() const { return original; }
   bool equals(const Answer &other) const;
-  // Equal for answers that are equal without their units, and for no others.
+  // Equal for equal answers, and for no others.
   const std::string &classKey() const { return key; }
-  // Of answers with a unit of measure: equal for those of one value, and for no others. Else "".
-  const std::string &quantityKey() const { return quantity; }
 
 private:
-  std::string original, key, quantity;
+  std::string original, key;
 };
 
 bool answersEqual(const std::string &a, const std::string &b);

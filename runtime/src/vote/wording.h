@@ -64,8 +64,8 @@ bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
 // "or" separate: ∧ stands for an "and" between inequalities, both of which must hold, a comma for
-// others, ∨ for "or". `unit`: the unit that went, of each item the same; "" without.
-Tokens withoutRemarks(Tokens tokens, std::string &unit);
+// others, ∨ for "or". Items of several units ("5 feet and 3 inches") are no list of numbers.
+Tokens withoutRemarks(Tokens tokens);
 
 } // namespace m1rt::vote
 
