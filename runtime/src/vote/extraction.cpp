@@ -193,13 +193,53 @@ constexpr std::string_view kForeignMarkers[] = {"答案是",
                                                 "resposta final é",
                                                 "resposta:",
                                                 "risposta è",
-                                                "risposta:"};
+                                                "risposta corretta è",
+                                                "respuesta correcta es",
+                                                "réponse correcte est",
+                                                "resposta correta é",
+                                                "risposta:",
+                                                "उत्तर:"};
+
+// Where a number or formula begins here, but for "actually" and the like in front of it.
+size_t startOfValue(const std::string &lower, size_t at) {
+  for (const std::string_view filler : {"actually ", "in fact ", "instead ", "really "})
+    if (lower.compare(at, filler.size(), filler) == 0)
+      at += filler.size();
+  return at < lower.size() &&
+                 std::string_view("0123456789$\\-(").find(lower[at]) != std::string_view::npos
+             ? at
+             : std::string::npos;
+}
+
+// Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12".
+std::vector<size_t> behindCorrections(const std::string &lower) {
+  constexpr size_t longest = 80;
+  std::vector<size_t> found;
+  for (const std::string_view verb : {" it's ", " it is "})
+    for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
+      const std::string_view before =
+          std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
+      const bool apart =
+          !before.empty() && (before.back() == ';' || before.back() == ',' ||
+                              (before.size() > 5 && before.substr(before.size() - 4) == " but"));
+      const size_t answer = before.rfind("answer");
+      if (!apart || answer == std::string_view::npos)
+        continue;
+      const std::string_view said = before.substr(answer);
+      const bool denied = said.find("n't ") != said.npos || said.find(" not ") != said.npos ||
+                          said.find("answer was ") == 0;
+      if (denied && said.find(". ") == said.npos && said.find('\n') == said.npos)
+        if (const size_t value = startOfValue(lower, at + verb.size()); value != lower.npos)
+          found.push_back(value);
+    }
+  return found;
+}
 
 // Behind each "answer is", "answer:", "correct option is", "answer =", or heading that says
 // "Answer", in order.
 std::vector<size_t> behindMarkers(const std::string &lower) {
   auto isMarkup = [](char c) { return c == '*' || c == '_' || c == '`'; };
-  std::vector<size_t> found;
+  std::vector<size_t> found = behindCorrections(lower);
   for (const std::string_view marker : kForeignMarkers)
     for (size_t at = lower.find(marker); at != std::string::npos; at = lower.find(marker, at + 1))
       found.push_back(at + marker.size() +
@@ -280,9 +320,9 @@ std::string_view withoutKind(std::string_view part) {
 // Without "simply", "therefore", "given by", "option" and the like in front of a value.
 std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
-      "therefore", "thus",    "then",  "simply", "just",    "hence",
-      "option",    "choice",  "given", "by",     "exactly", "approximately",
-      "roughly",   "clearly", "now",   "indeed", "equal",   "to"};
+      "therefore", "thus",   "then",  "simply",  "just",          "hence",   "option",
+      "choice",    "given",  "by",    "exactly", "approximately", "roughly", "clearly",
+      "now",       "indeed", "equal", "to",      "actually"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);
@@ -329,10 +369,23 @@ bool isComment(const std::string &words, bool praise) {
       "supposed", "needed",   "asked",      "wanted",     "expected",  "therefore"};
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
     return true;
+  // What it is like, and not what it is.
+  for (const std::string_view like : {"a multiple of ", "in the form", "of the form", "between ",
+                                      "left to ", "a factor of ", "a divisor of "})
+    if (words.compare(0, like.size(), like) == 0)
+      return true;
   return !all.empty() && words.find_first_of("0123456789$\\") == std::string::npos &&
          std::all_of(all.begin(), all.end(), [&](const std::string &word) {
            return kPraise.count(word) || (!praise && doubts.count(word));
          });
+}
+
+// Without the names of upright text.
+std::string withoutNames(std::string latex) {
+  for (const std::string_view name : {"\\textbf", "\\text", "\\mathrm", "\\mathbf"})
+    for (size_t at; (at = latex.find(name)) != std::string::npos;)
+      latex.erase(at, name.size());
+  return latex;
 }
 
 // What stands behind a marker. `says` becomes false where that is only a comment.
@@ -354,8 +407,23 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   std::string_view all = withoutFillers(std::string_view(text).substr(begin));
   if (const size_t line = text.find_first_not_of(" \t*:", begin);
       line != std::string::npos && text[line] == '\n' && all.substr(0, 2) == "- ")
-    all.remove_prefix(2); // an item of a list
-  std::string rest = bare(withoutReason(firstSentence(all)));
+    all.remove_prefix(2);           // an item of a list
+  if (all.compare(0, 2, "| ") == 0) // the next cell of a table
+    all = withoutFillers(all.substr(2));
+  std::string_view sentence = withoutReason(firstSentence(all));
+  if (sentence.size() > 2 && sentence.substr(sentence.size() - 2) == " |")
+    sentence.remove_suffix(2);
+  std::string rest = bare(sentence);
+  if (const size_t but = rest.find(" but "); rest.compare(0, 4, "not ") == 0 && but != rest.npos)
+    if (const size_t value = startOfValue(rest, but + 5); value != rest.npos)
+      rest.erase(0, value); // not 20 but 21
+  if (const size_t since = rest.find(" since ");
+      since != rest.npos && std::count(rest.begin(), rest.begin() + ptrdiff_t(since), '$') % 2 == 0)
+    rest.resize(since);
+  if (rest.find("? ") != rest.npos || (!rest.empty() && rest.back() == '?')) { // "is 9? Wait, no"
+    says = false;
+    return std::nullopt;
+  }
   if (std::count(rest.begin(), rest.end(), '$') == 1 && rest.back() == '$')
     rest.pop_back(); // of the formula that begins before the marker
   says = !isComment(rest, /*praise=*/true) && rest.compare(0, 4, "not ") != 0;
@@ -365,8 +433,18 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   const size_t letter = rest[0] == '(' ? 1 : 0;
   if (rest.size() == 1 + 2 * letter && rest[letter] >= 'A' && rest[letter] <= 'J')
     return rest;
-  // 3 × 10^8 m/s
   constexpr size_t longestUnit = 40;
+  // $504 - 224 = 280$, or $\textbf{(D)}$
+  if (const size_t otherwise = rest.rfind(", or ");
+      otherwise != rest.npos && rest.size() - otherwise < longestUnit) {
+    std::string letters;
+    for (const char c : withoutNames(rest.substr(otherwise + 5)))
+      if (std::string_view("$(){}. ").find(c) == std::string_view::npos)
+        letters += c;
+    if (letters.size() == 1 && letters[0] >= 'A' && letters[0] <= 'J' && rest.back() == '$')
+      return letters;
+  }
+  // 3 × 10^8 m/s
   for (size_t blank = rest.rfind(' '); blank != std::string::npos && blank > 0;
        blank = rest.rfind(' ', blank - 1)) {
     if (rest.size() - blank > longestUnit || !vote::isUnit(rest.substr(blank)))
@@ -390,7 +468,8 @@ std::optional<std::string> jsonAnswer(const std::string &text) {
   if (close == std::string::npos ||
       text.find_first_not_of(" \t\r\n`", close + 1) != std::string::npos)
     return std::nullopt;
-  for (const std::string_view key : {"\"answer\"", "\"final_answer\"", "\"finalAnswer\""}) {
+  for (const std::string_view key :
+       {"\"answer\"", "\"final_answer\"", "\"finalAnswer\"", "\"result\""}) {
     size_t at = text.rfind(key);
     at = at == std::string::npos ? at : text.find_first_not_of(" \t\r\n", at + key.size());
     if (at == std::string::npos || text[at] != ':')
@@ -398,8 +477,10 @@ std::optional<std::string> jsonAnswer(const std::string &text) {
     at = text.find_first_not_of(" \t\r\n", at + 1);
     if (text[at] == '[' && text.find(']', at) != std::string::npos)
       return text.substr(at, text.find(']', at) + 1 - at);
-    if (text[at] != '"')
-      return trimmed(text.substr(at, text.find_first_of(",}\n", at) - at));
+    if (text[at] != '"') {
+      const std::string value = trimmed(text.substr(at, text.find_first_of(",}\n", at) - at));
+      return value == "null" ? std::string() : value;
+    }
     std::string value;
     for (++at; at < close && text[at] != '"'; ++at)
       if (text[at] != '\\' || (text[at + 1] != '\\' && text[at + 1] != '"'))

@@ -357,6 +357,18 @@ std::string valueOfChain(std::string_view prose, const std::string &formula) {
   return last.empty() || !isBalanced(last) ? formula : last;
 }
 
+// "The center is $(3, -2)$ and the radius is $5$": no one thing.
+bool saysTwoThings(const std::string &text) {
+  const std::vector<Formula> formulas = formulasOf(text);
+  if (formulas.size() < 2)
+    return false;
+  const Formula &one = formulas[formulas.size() - 2], &other = formulas.back();
+  const auto between = std::string_view(text).substr(one.after, other.before - one.after);
+  return between.compare(0, 9, " and the ") == 0 && announces(between) &&
+         announces(std::string_view(text).substr(0, one.before)) &&
+         text.find(" is ", other.after) == std::string::npos;
+}
+
 // What the last sentence of prose says: its last formula, with those before it that only commas,
 // "and" or "or" part from it, and a word behind it, its unit. Nothing when the words before it do
 // not announce it ("the square root of $9$"), or when more follows ("$5$ at most").
@@ -381,6 +393,12 @@ std::optional<std::string> lastFormula(const std::string &text) {
       return all;
   if (closes(wordsOf(tail)) && !denies(wordsOf(lastSentence(prose))))
     return all;
+  // "there are $120$ such arrangements"
+  const std::vector<std::string> things = wordsOf(tail), exist = wordsOf(lastSentence(prose));
+  if (things.size() == 2 && things[0] == "such" && tail.compare(0, 5, "such ") == 0 &&
+      exist.size() > 1 && exist[exist.size() - 2] == "there" && exist.back() == "are" &&
+      !denies(exist) && !countsParts(things))
+    return all;
   // a word behind it that is no unit
   const bool joined = !tail.empty() && formulas.back().after < text.size() &&
                       text[formulas.back().after] != ' ' && tail.find_first_not_of(".,;:!*") == 0;
@@ -399,19 +417,64 @@ std::optional<std::string> lastFormula(const std::string &text) {
   return tail.empty() ? valueOfChain(prose, all) : all + " " + tail;
 }
 
+// The time of day that a sentence concludes with: "so the train arrives at 4:35 PM".
+std::optional<std::string> statedTime(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t colon = sentence.find(':');
+  if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || colon < 3 ||
+      colon == std::string_view::npos)
+    return std::nullopt;
+  const size_t begin = sentence.rfind(' ', colon) + 1;
+  const std::string time = trimmed(std::string(sentence.substr(begin)));
+  const std::vector<std::string> before = wordsOf(sentence.substr(0, begin));
+  if (before.empty() || sentence.find_first_of("0123456789") != begin || begin == 0 ||
+      !among({before.back()}, {"at", "is"}))
+    return std::nullopt;
+  size_t digits = 0;
+  while (digits < time.size() &&
+         ((time[digits] >= '0' && time[digits] <= '9') || time[digits] == ':'))
+    ++digits;
+  const std::vector<std::string> half = wordsOf(std::string_view(time).substr(digits));
+  const bool known = half.size() == 1
+                         ? half[0] == "am" || half[0] == "pm"
+                         : half.size() == 2 && half[1] == "m" && (half[0] == "a" || half[0] == "p");
+  return (digits == 4 || digits == 5) && time[digits - 3] == ':' && known
+             ? std::optional(time.substr(0, digits) + " " + half[0][0] + "m")
+             : std::nullopt;
+}
+
+// "so p = 3 and q = 8, so p + q = 11": the last conclusion of several.
+std::optional<std::string> lastConclusion(std::string_view sentence) {
+  const size_t so = sentence.rfind(", so ");
+  return so == std::string_view::npos || denies(wordsOf(sentence))
+             ? std::nullopt
+             : statedEquation(sentence.substr(so + 2));
+}
+
 // The end of a chain of numbers in a sentence that concludes: "so she paid 20 + 30 = 50 dollars".
 std::optional<std::string> chainEnd(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
   const size_t sign = sentence.rfind('=');
-  if (words.empty() || sign == std::string_view::npos || sign == 0 || !isConclusion(words[0]) ||
-      denies(words) || sentence.find_first_of("<>\\{}") != std::string_view::npos)
+  const bool sums = words.size() > 1 && words[0] == "in" && words[1] == "total";
+  if (words.empty() || sign == std::string_view::npos || sign == 0 ||
+      !(sums || isConclusion(words[0])) || denies(words) ||
+      sentence.find_first_of("<>\\{}") != std::string_view::npos)
     return std::nullopt;
   const size_t last = sentence.find_last_not_of(' ', sign - 1);
   if (last == std::string_view::npos || sentence[last] < '0' || sentence[last] > '9')
     return std::nullopt;
   const std::string value = bare(sentence.substr(sign + 1));
   const size_t number = numberLength(value, 0);
-  const std::string rest = value.substr(number);
+  std::string rest = value.substr(number);
+  for (const std::string_view ending :
+       {" left", " in total", " a day", " a week", " a month", " a year", " an hour", " per day",
+        " per week", " per month", " per year", " each day", " each week"})
+    if (rest.size() > ending.size() &&
+        rest.compare(rest.size() - ending.size(), ending.size(), ending) == 0)
+      return number && wordsOf(rest).size() - wordsOf(ending).size() < 2 &&
+                     !vote::changesValue(rest.substr(0, rest.size() - ending.size()))
+                 ? std::optional(value.substr(0, number))
+                 : std::nullopt;
   return number && (wordsOf(rest).size() < 2 || vote::isUnit(rest)) && !vote::changesValue(rest)
              ? std::optional(value)
              : std::nullopt;
@@ -468,10 +531,10 @@ std::string_view withoutReason(std::string_view part) {
       // to whom
       ", as desired", ", as required", ", as claimed", ", as expected", ", as needed",
       // where, or the same again
-      ", not ", " rather than ", " instead of ", ", approximately ", ", roughly ", ", about ",
-      " (≈", " (\\approx", ", which ", ", attained ", ", achieved ", ", occurring ", ", where ",
-      ", or about ", ", or approximately ", " or about ", " or approximately ", " (approximately",
-      " (about", " (or ", ", i.e.", " i.e. ", " (i.e."};
+      ", not ", "; it's ", "; it is ", " rather than ", " instead of ", ", approximately ",
+      ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ", ", achieved ",
+      ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
+      " or approximately ", " (approximately", " (about", " (or ", ", i.e.", " i.e. ", " (i.e."};
   size_t end = part.size();
   for (const std::string_view begins : kReasons)
     end = std::min(end, part.find(begins));
@@ -517,10 +580,13 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
     if (std::count(cut.begin(), cut.end(), '$') % 2 == 0 && isBalanced(cut))
       part = cut;
   }
+  if (saysTwoThings(part))
+    return std::nullopt;
   if (auto formula = lastFormula(part))
     return formula;
   std::string_view sentence = withoutReason(lastSentence(part));
-  for (const auto say : {statedNumber, statedEquation, chainEnd, boldWords, chosenLetter})
+  for (const auto say : {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd,
+                         boldWords, chosenLetter})
     if (auto said = say(sentence))
       return said;
   for (const std::string_view sign : {"$$ ", "\\] "}) // a formula of its own ends a sentence, too

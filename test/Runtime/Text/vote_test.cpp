@@ -614,6 +614,7 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
                                  "\\begin{align*}x&=5\\\\\\end{align*} ",
                                  "\\boxed ",
                                  "wait, result: 5\n",
+                                 "the answer isn't 1; it's 2, or ",
                                  "5 + "}) {
     std::string text;
     while (text.size() + part.size() <= size)
