@@ -185,6 +185,8 @@ constexpr std::string_view kForeignMarkers[] = {"答案是",
                                                 "ответ:",
                                                 "故选",
                                                 "因此选",
+                                                "因此选择",
+                                                "所以选择",
                                                 "所以选",
                                                 "应选",
                                                 "ist die antwort",
@@ -363,10 +365,10 @@ bool isComment(const std::string &words, bool praise) {
   const std::vector<std::string> all = wordsOf(words);
   // "obtained by adding 3 and 4"
   static const std::set<std::string> ways = {
-      "first",    "let",      "consider",   "note",       "obtained",  "found",
-      "checked",  "computed", "calculated", "determined", "derived",   "based",
-      "shown",    "easy",     "hard",       "difficult",  "different", "going",
-      "supposed", "needed",   "asked",      "wanted",     "expected",  "therefore"};
+      "first",    "let",        "consider",   "note",    "obtained", "found",    "checked",
+      "computed", "calculated", "determined", "derived", "based",    "shown",    "easy",
+      "hard",     "difficult",  "different",  "going",   "probably", "perhaps",  "maybe",
+      "supposed", "needed",     "asked",      "wanted",  "expected", "therefore"};
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
     return true;
   // What it is like, and not what it is.

@@ -109,12 +109,17 @@ bool announces(std::string_view prose) {
          std::string_view(" \t\r\n*_").find(prose.back()) != std::string_view::npos)
     prose.remove_suffix(1);
   prose = lastSentence(prose);
+  for (const std::string_view conclusion : {"所以", "因此", "故"})
+    if (prose == conclusion)
+      return true;
   const std::vector<std::string> words = wordsOf(prose);
   if (words.empty() || denies(words))
     return false;
   const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
   const size_t end = prose.find_last_not_of(" \n");
-  return last.count(words.back()) || (words.back() == "to" && before == "equal") ||
+  return last.count(words.back()) ||
+         (words.back() == "to" &&
+          (before == "equal" || before == "simplifies" || before == "evaluates")) ||
          (words.back() == "that" && told.count(before)) ||
          (words.back() == "be" && certain.count(before)) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
@@ -386,6 +391,8 @@ std::optional<std::string> lastFormula(const std::string &text) {
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
   std::string tail = trimmed(std::string(withoutReason(text.substr(formulas.back().after) + " ")));
+  if (tail == "。")
+    tail.clear();
   while (!tail.empty() && std::string_view(".,;:!*").find(tail.back()) != std::string_view::npos)
     tail.pop_back();
   for (const char *sign : {"\\therefore", "\\Rightarrow", "\\implies"})
@@ -395,9 +402,12 @@ std::optional<std::string> lastFormula(const std::string &text) {
     return all;
   // "there are $120$ such arrangements"
   const std::vector<std::string> things = wordsOf(tail), exist = wordsOf(lastSentence(prose));
-  if (things.size() == 2 && things[0] == "such" && tail.compare(0, 5, "such ") == 0 &&
-      exist.size() > 1 && exist[exist.size() - 2] == "there" && exist.back() == "are" &&
-      !denies(exist) && !countsParts(things))
+  const bool such = !things.empty() && things[0] == "such";
+  const bool counted =
+      such || (!exist.empty() && isConclusion(exist[0]) && !vote::changesValue(tail));
+  if (things.size() == 2 && counted && isLetter(tail[0]) && exist.size() > 1 &&
+      exist[exist.size() - 2] == "there" && exist.back() == "are" && !denies(exist) &&
+      !countsParts(things))
     return all;
   // a word behind it that is no unit
   const bool joined = !tail.empty() && formulas.back().after < text.size() &&
