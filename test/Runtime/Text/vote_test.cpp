@@ -45,7 +45,7 @@ TEST(Answers, SharedDataEqualThemselves) {
     for (std::string line; std::getline(file, line);) {
       std::string answer = Json::parse(line)["answer"];
       ++count;
-      std::string dfrac = answer, spaced;
+      std::string dfrac = answer;
       for (size_t at = 0; (at = dfrac.find("\\frac", at)) != std::string::npos; at += 6)
         dfrac.replace(at, 5, "\\dfrac");
       for (const std::string &variant :
