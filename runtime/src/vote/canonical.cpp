@@ -85,6 +85,11 @@ std::string usualWording(std::string text) {
     if (text.find("solutions") == text.size() - 9)
       text.pop_back();
   }
+  if (begins("infinitelymany"))
+    (void)dropEnd("solutions");
+  for (const char *ending : {"st", "nd", "rd", "th"}) // January 5th
+    if (text.size() > 3 && text[text.size() - 3] >= '0' && text[text.size() - 3] <= '9')
+      (void)dropEnd(ending);
   static const std::set<std::string> reals = {"allrealnumbers",
                                               "allreals",
                                               "realnumbers",
@@ -97,6 +102,14 @@ std::string usualWording(std::string text) {
                                               "allrealvaluesofx",
                                               "allrealx",
                                               "everyrealnumber"};
+  static const std::set<std::string> none = {"nosolution", "emptyset", "theemptyset", "nullset",
+                                             "thenullset"};
+  if (none.count(text))
+    return "∅";
+  if (begins("the") || begins("limit"))
+    for (const char *said : {"limitdoesnotexist", "thelimitdoesnotexist"})
+      if (text == said)
+        text = "doesnotexist";
   return text == "doesnotexist" ? "dne" : reals.count(text) ? "ℝ" : text;
 }
 
@@ -109,6 +122,8 @@ ValuePtr word(const std::string &text) {
   v->text = usualWording(lowerCase(text));
   if (v->text == "ℝ")
     return canonical(readAnswer("\\mathbb{R}"));
+  if (v->text == "∅")
+    return canonical(readAnswer("\\varnothing"));
   if (v->text == "infinity")
     return canonical(readAnswer("\\infty"));
   for (size_t n = 0; n < numbers.size(); ++n)
@@ -232,6 +247,22 @@ ExpressionPtr withUsualInteger(const Expression &e) {
   return substitute(e, name, *k);
 }
 
+// x^3 + C for x^3 + c: a constant of integration. Null for others.
+ExpressionPtr withUsualConstant(const Expression &e) {
+  const std::set<std::string> names = variablesOf(e);
+  static const std::set<std::string> arguments = {"x", "t", "u", "y", "\\theta"};
+  if (names.size() != 2 || !(names.count("c") || names.count("K")) ||
+      std::none_of(names.begin(), names.end(), [](auto &name) { return arguments.count(name); }))
+    return nullptr;
+  const std::string name = names.count("c") ? "c" : "K";
+  auto C = std::make_unique<Expression>();
+  C->kind = E::variable;
+  C->text = "C";
+  const ExpressionPtr none = substitute(e, name, *toExpression({0, 1}));
+  ExpressionPtr sum = substitute(e, name, *C);
+  return agree(*sum, *node(E::add, copyOf(*none), std::move(C))) ? std::move(sum) : nullptr;
+}
+
 bool isHorizontal(const Value &v) { return v.kind == Kind::equation && v.named; }
 
 // Lists, sets and unions without the order and the repetitions of their items, and without unions
@@ -296,8 +327,9 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   case Kind::expression:
     if (isShortWord(value.text))
       return word(value.text);
-    if (ExpressionPtr e = withUsualInteger(*value.expression))
-      return expressionValue(std::move(e));
+    for (const auto usual : {withUsualInteger, withUsualConstant})
+      if (ExpressionPtr e = usual(*value.expression))
+        return expressionValue(std::move(e));
     return shared;
   case Kind::equation:
     return canonicalEquation(value);

@@ -1,6 +1,7 @@
 #include "vote/extraction.h"
 
 #include "vote/prose.h"
+#include "vote/units.h"
 #include "vote/vote.h"
 #include "vote/wording.h"
 
@@ -148,18 +149,103 @@ std::string ownTurn(const std::string &whole) {
 // Length of the verb that leads to an answer here: "is", "should be", "of"; 0 for others.
 size_t verbLength(const std::string &lower, size_t at) {
   for (const std::string_view verb :
-       {"is", "are", "would be", "should be", "must be", "will be", "equals", "becomes", "of"})
+       {"is", "are", "comes out to", "comes to", "turns out to be", "works out to", "would be",
+        "should be", "must be", "will be", "equals", "becomes", "of"})
     if (lower.compare(at, verb.size(), verb) == 0 &&
         !(at + verb.size() < lower.size() && isLetter(lower[at + verb.size()])))
       return verb.size();
   return 0;
 }
 
+// What other languages write in front of an answer, as "answer is" and "answer:".
+constexpr std::string_view kForeignMarkers[] = {"答案是",
+                                                "答案为",
+                                                "答案為",
+                                                "答案：",
+                                                "答案:",
+                                                "答案应为",
+                                                "答案等于",
+                                                "答えは",
+                                                "答え：",
+                                                "정답은",
+                                                "답은",
+                                                "정답:",
+                                                "respuesta es",
+                                                "respuesta:",
+                                                "respuesta final es",
+                                                "respuesta final:",
+                                                "réponse est",
+                                                "réponse finale est",
+                                                "réponse :",
+                                                "réponse:",
+                                                "antwort ist",
+                                                "antwort lautet",
+                                                "antwort:",
+                                                "Ответ:",
+                                                "ответ:",
+                                                "故选",
+                                                "因此选",
+                                                "因此选择",
+                                                "所以选择",
+                                                "所以选",
+                                                "应选",
+                                                "ist die antwort",
+                                                "lautet die antwort",
+                                                "resposta é",
+                                                "resposta final é",
+                                                "resposta:",
+                                                "risposta è",
+                                                "risposta corretta è",
+                                                "respuesta correcta es",
+                                                "réponse correcte est",
+                                                "resposta correta é",
+                                                "risposta:",
+                                                "उत्तर:"};
+
+// Where a number or formula begins here, but for "actually" and the like in front of it.
+size_t startOfValue(const std::string &lower, size_t at) {
+  for (const std::string_view filler : {"actually ", "in fact ", "instead ", "really "})
+    if (lower.compare(at, filler.size(), filler) == 0)
+      at += filler.size();
+  return at < lower.size() &&
+                 std::string_view("0123456789$\\-(").find(lower[at]) != std::string_view::npos
+             ? at
+             : std::string::npos;
+}
+
+// Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12".
+std::vector<size_t> behindCorrections(const std::string &lower) {
+  constexpr size_t longest = 80;
+  std::vector<size_t> found;
+  for (const std::string_view verb : {" it's ", " it is "})
+    for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
+      const std::string_view before =
+          std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
+      const bool apart =
+          !before.empty() && (before.back() == ';' || before.back() == ',' ||
+                              (before.size() > 5 && before.substr(before.size() - 4) == " but"));
+      const size_t answer = before.rfind("answer");
+      if (!apart || answer == std::string_view::npos)
+        continue;
+      const std::string_view said = before.substr(answer);
+      const bool denied = said.find("n't ") != said.npos || said.find(" not ") != said.npos ||
+                          said.find("answer was ") == 0;
+      if (denied && said.find(". ") == said.npos && said.find('\n') == said.npos)
+        if (const size_t value = startOfValue(lower, at + verb.size()); value != lower.npos)
+          found.push_back(value);
+    }
+  return found;
+}
+
 // Behind each "answer is", "answer:", "correct option is", "answer =", or heading that says
 // "Answer", in order.
 std::vector<size_t> behindMarkers(const std::string &lower) {
   auto isMarkup = [](char c) { return c == '*' || c == '_' || c == '`'; };
-  std::vector<size_t> found;
+  std::vector<size_t> found = behindCorrections(lower);
+  for (const std::string_view marker : kForeignMarkers)
+    for (size_t at = lower.find(marker); at != std::string::npos; at = lower.find(marker, at + 1))
+      found.push_back(at + marker.size() +
+                      (lower.compare(at + marker.size(), 3, "：") == 0 ? 3 : 0));
   for (const std::string_view noun : {"answer", "answers", "option", "choice", "ans"}) {
     size_t line = 0; // where that of the last one begins
     for (size_t at = lower.find(noun), last = 0; at != std::string::npos;
@@ -212,12 +298,33 @@ std::vector<size_t> behindMarkers(const std::string &lower) {
   return found;
 }
 
+// Without the kind of a value in front of its number or formula: "the interval $(1, 2)$".
+std::string_view withoutKind(std::string_view part) {
+  static const std::set<std::string> kinds = {
+      "the",     "a",        "an",     "interval", "set",      "point",    "product",  "sum",
+      "pair",    "ordered",  "number", "function", "value",    "vector",   "equation", "expression",
+      "integer", "fraction", "triple", "matrix",   "constant", "solution", "line"};
+  size_t at = 0;
+  while (at < part.size()) {
+    size_t end = at;
+    while (end < part.size() && isLetter(part[end]))
+      ++end;
+    if (end == at || !kinds.count(lowerCase(std::string(part.substr(at, end - at)))))
+      break;
+    at = std::min(part.find_first_not_of(" ,:", end), part.size());
+  }
+  const bool value = at < part.size() && ((part[at] >= '0' && part[at] <= '9') ||
+                                          std::string_view("$([-").find(part[at]) < 4 ||
+                                          part.compare(at, 2, "\\(") == 0);
+  return value ? part.substr(at) : part;
+}
+
 // Without "simply", "therefore", "given by", "option" and the like in front of a value.
 std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
-      "therefore", "thus",    "then",  "simply", "just",    "hence",
-      "option",    "choice",  "given", "by",     "exactly", "approximately",
-      "roughly",   "clearly", "now",   "indeed", "equal",   "to"};
+      "therefore", "thus",   "then",  "simply",  "just",          "hence",   "option",
+      "choice",    "given",  "by",    "exactly", "approximately", "roughly", "clearly",
+      "now",       "indeed", "equal", "to",      "actually"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);
@@ -228,7 +335,7 @@ std::string_view withoutFillers(std::string_view part) {
     while (end < part.size() && isLetter(part[end]))
       ++end;
     if (!end || end >= part.size() || !fillers.count(lowerCase(std::string(part.substr(0, end)))))
-      return part;
+      return withoutKind(part);
     part.remove_prefix(end);
   }
 }
@@ -241,8 +348,9 @@ std::string_view firstSentence(std::string_view part) {
     if (part.compare(0, open.size(), open) == 0)
       if (const size_t end = part.find(close, open.size()); end != std::string_view::npos)
         from = end;
-  part = part.substr(0, part.find('\n', from));
-  return part.substr(0, part.find(". ", from));
+  for (const std::string_view end : {"\n", ". ", "。"})
+    part = part.substr(0, part.find(end, from));
+  return part;
 }
 
 // Words that say of an answer that it holds: "the answer is correct".
@@ -257,35 +365,88 @@ bool isComment(const std::string &words, bool praise) {
   const std::vector<std::string> all = wordsOf(words);
   // "obtained by adding 3 and 4"
   static const std::set<std::string> ways = {
-      "obtained", "found",  "checked", "computed", "calculated", "determined", "derived",
-      "based",    "shown",  "easy",    "hard",     "difficult",  "different",  "going",
-      "supposed", "needed", "asked",   "wanted",   "expected",   "therefore"};
+      "first",    "let",        "consider",   "note",    "obtained", "found",    "checked",
+      "computed", "calculated", "determined", "derived", "based",    "shown",    "easy",
+      "hard",     "difficult",  "different",  "going",   "probably", "perhaps",  "maybe",
+      "supposed", "needed",     "asked",      "wanted",  "expected", "therefore"};
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
     return true;
+  // What it is like, and not what it is.
+  for (const std::string_view like : {"a multiple of ", "in the form", "of the form", "between ",
+                                      "left to ", "a factor of ", "a divisor of "})
+    if (words.compare(0, like.size(), like) == 0)
+      return true;
   return !all.empty() && words.find_first_of("0123456789$\\") == std::string::npos &&
          std::all_of(all.begin(), all.end(), [&](const std::string &word) {
            return kPraise.count(word) || (!praise && doubts.count(word));
          });
 }
 
+// Without the names of upright text.
+std::string withoutNames(std::string latex) {
+  for (const std::string_view name : {"\\textbf", "\\text", "\\mathrm", "\\mathbf"})
+    for (size_t at; (at = latex.find(name)) != std::string::npos;)
+      latex.erase(at, name.size());
+  return latex;
+}
+
 // What stands behind a marker. `says` becomes false where that is only a comment.
 std::optional<std::string> markedAnswer(const std::string &text, size_t begin, bool &says) {
-  if (text.find('}', begin) < text.find('{', begin)) // in \text{…}
-    return std::nullopt;
+  if (text.find('}', begin) < text.find('{', begin)) { // in \text{…}
+    begin = text.find_first_not_of(' ', begin);
+    static const std::set<std::string> leading = {"the", "final", "so",    "our",       "answer",
+                                                  "is",  "thus",  "hence", "therefore", "correct"};
+    constexpr std::string_view group = "\\text{";
+    const size_t open = text.rfind(group, begin);
+    const std::vector<std::string> words = wordsOf(std::string_view(text).substr(0, begin).substr(
+        open == std::string::npos ? begin : open + group.size()));
+    if (text[begin] != '}' || words.empty() ||
+        !std::all_of(words.begin(), words.end(),
+                     [](const std::string &word) { return leading.count(word) != 0; }))
+      return std::nullopt;
+    ++begin; // \text{Answer: } 12
+  }
   std::string_view all = withoutFillers(std::string_view(text).substr(begin));
   if (const size_t line = text.find_first_not_of(" \t*:", begin);
       line != std::string::npos && text[line] == '\n' && all.substr(0, 2) == "- ")
-    all.remove_prefix(2); // an item of a list
-  std::string rest = bare(withoutReason(firstSentence(all)));
-  says = !isComment(rest, /*praise=*/true);
+    all.remove_prefix(2);           // an item of a list
+  if (all.compare(0, 2, "| ") == 0) // the next cell of a table
+    all = withoutFillers(all.substr(2));
+  std::string_view sentence = withoutReason(firstSentence(all));
+  if (sentence.size() > 2 && sentence.substr(sentence.size() - 2) == " |")
+    sentence.remove_suffix(2);
+  std::string rest = bare(sentence);
+  if (const size_t but = rest.find(" but "); rest.compare(0, 4, "not ") == 0 && but != rest.npos)
+    if (const size_t value = startOfValue(rest, but + 5); value != rest.npos)
+      rest.erase(0, value); // not 20 but 21
+  if (const size_t since = rest.find(" since ");
+      since != rest.npos && std::count(rest.begin(), rest.begin() + ptrdiff_t(since), '$') % 2 == 0)
+    rest.resize(since);
+  if (rest.find("? ") != rest.npos || (!rest.empty() && rest.back() == '?')) { // "is 9? Wait, no"
+    says = false;
+    return std::nullopt;
+  }
+  if (std::count(rest.begin(), rest.end(), '$') == 1 && rest.back() == '$')
+    rest.pop_back(); // of the formula that begins before the marker
+  says = !isComment(rest, /*praise=*/true) && rest.compare(0, 4, "not ") != 0;
   if (rest.empty() || !says)
     return std::nullopt;
   // B because the slope is 3, (C).
   const size_t letter = rest[0] == '(' ? 1 : 0;
   if (rest.size() == 1 + 2 * letter && rest[letter] >= 'A' && rest[letter] <= 'J')
     return rest;
-  // 3 × 10^8 m/s
   constexpr size_t longestUnit = 40;
+  // $504 - 224 = 280$, or $\textbf{(D)}$
+  if (const size_t otherwise = rest.rfind(", or ");
+      otherwise != rest.npos && rest.size() - otherwise < longestUnit) {
+    std::string letters;
+    for (const char c : withoutNames(rest.substr(otherwise + 5)))
+      if (std::string_view("$(){}. ").find(c) == std::string_view::npos)
+        letters += c;
+    if (letters.size() == 1 && letters[0] >= 'A' && letters[0] <= 'J' && rest.back() == '$')
+      return letters;
+  }
+  // 3 × 10^8 m/s
   for (size_t blank = rest.rfind(' '); blank != std::string::npos && blank > 0;
        blank = rest.rfind(' ', blank - 1)) {
     if (rest.size() - blank > longestUnit || !vote::isUnit(rest.substr(blank)))
@@ -293,7 +454,44 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     if (rest[blank - 1] >= '0' && rest[blank - 1] <= '9')
       return spoken(rest.substr(0, blank), true).value_or(rest.substr(0, blank));
   }
+  // "5/6 of the pizza"
+  if (const size_t of = rest.find(" of "); of != std::string::npos && of > 0) {
+    const char last = rest[of - 1];
+    const bool value = (last >= '0' && last <= '9') || last == '$' || last == '%';
+    if (value && !isLetter(rest[0]) && rest.find_first_of("0123456789$\\", of) == std::string::npos)
+      rest.resize(of);
+  }
   return spoken(rest, true).value_or(rest);
+}
+
+// The value of "answer" in a JSON object that ends a text: {"answer": "\\frac{1}{2}"}.
+std::optional<std::string> jsonAnswer(const std::string &text) {
+  const size_t close = text.find_last_of('}');
+  if (close == std::string::npos ||
+      text.find_first_not_of(" \t\r\n`", close + 1) != std::string::npos)
+    return std::nullopt;
+  for (const std::string_view key :
+       {"\"answer\"", "\"final_answer\"", "\"finalAnswer\"", "\"result\""}) {
+    size_t at = text.rfind(key);
+    at = at == std::string::npos ? at : text.find_first_not_of(" \t\r\n", at + key.size());
+    if (at == std::string::npos || text[at] != ':')
+      continue;
+    at = text.find_first_not_of(" \t\r\n", at + 1);
+    if (text[at] == '[' && text.find(']', at) != std::string::npos)
+      return text.substr(at, text.find(']', at) + 1 - at);
+    if (text[at] != '"') {
+      const std::string value = trimmed(text.substr(at, text.find_first_of(",}\n", at) - at));
+      return value == "null" ? std::string() : value;
+    }
+    std::string value;
+    for (++at; at < close && text[at] != '"'; ++at)
+      if (text[at] != '\\' || (text[at + 1] != '\\' && text[at + 1] != '"'))
+        value += text[at];
+      else
+        value += text[++at];
+    return trimmed(value);
+  }
+  return std::nullopt;
 }
 
 // The value in a last line that says "Result: 50" or "**Solution:** x = 50".
@@ -305,6 +503,25 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   const size_t before = text.rfind('\n', end), begin = before == std::string::npos ? 0 : before + 1;
   const std::string line = text.substr(begin, end + 1 - begin);
   const size_t colon = line.find(':');
+  if (const size_t sign = line.find('='); sign != std::string::npos && colon == std::string::npos) {
+    // Total = 3 + 4 = 7: words that name a quantity
+    const std::string name = line.substr(0, sign);
+    const std::vector<std::string> words = wordsOf(name);
+    const bool named =
+        !words.empty() && words.size() < 5 &&
+        name.find_first_not_of(" *-ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx"
+                               "yz") == std::string::npos &&
+        std::all_of(
+            words.begin(), words.end(),
+            [](const std::string &word) { return vote::isProse(word); });
+    const std::string value = bare(line.substr(line.rfind('=') + 1));
+    if (!named || value.empty() || vote::changesValue(name))
+      return std::nullopt;
+    const size_t blank = value.find(' ');
+    return isFormula(value) || (blank != std::string::npos && vote::isUnit(value.substr(blank)))
+               ? std::optional(value)
+               : std::nullopt;
+  }
   if (colon == std::string::npos)
     return std::nullopt;
   const std::vector<std::string> label = wordsOf(line.substr(0, colon));
@@ -327,6 +544,8 @@ std::optional<std::string> announcedAnswer(const std::string &text) {
         text.find_first_not_of(" \t\r\n", end) == std::string::npos)
       return said;
   }
+  if (auto said = jsonAnswer(text))
+    return said;
   constexpr size_t most = 8;
   const std::vector<size_t> markers = behindMarkers(lowerCase(text));
   for (size_t k = markers.size(); k > 0 && markers.size() - k < most; --k) {

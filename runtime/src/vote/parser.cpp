@@ -682,6 +682,15 @@ void splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end,
         out.push_back({k + 1 == t.text.size() ? one : t.kind, t.text.substr(k), false});
       continue;
     }
+    // e^xe^y: only the first letter is raised
+    const bool raised = i > begin && tokens[i - 1].kind == Kind::op && tokens[i - 1].text == "^" &&
+                        t.kind == Kind::word && !isProse(t.text) && !kWordConstants.count(t.text) &&
+                        !kFunctions.count(t.text);
+    if (raised) {
+      out.push_back({Kind::letter, t.text.substr(0, 1)});
+      out.push_back({t.text.size() == 2 ? Kind::letter : Kind::word, t.text.substr(1)});
+      continue;
+    }
     out.push_back(t);
     if (t.kind == Kind::command && (t.text == "frac" || t.text == "binom"))
       single = 2;

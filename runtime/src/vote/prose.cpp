@@ -1,6 +1,8 @@
 #include "vote/prose.h"
 
 #include "vote/extraction.h"
+#include "vote/formulas.h"
+#include "vote/units.h"
 #include "vote/wording.h"
 
 #include <algorithm>
@@ -94,8 +96,9 @@ std::string_view lastSentence(std::string_view prose) {
 // "we find that", "matrix:".
 bool announces(std::string_view prose) {
   static const std::set<std::string> last = {
-      "is", "are",       "equals", "gives", "get",    "obtain",   "have",   "thus",    "hence",
-      "so", "therefore", "answer", "total", "yields", "yielding", "giving", "becomes", "equal"};
+      "is",       "are",    "equals",  "gives",     "get",      "obtain", "have",
+      "thus",     "hence",  "so",      "therefore", "answer",   "total",  "yields",
+      "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals"};
   static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
   static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
                                                 "result", "value",  "average"};
@@ -106,12 +109,17 @@ bool announces(std::string_view prose) {
          std::string_view(" \t\r\n*_").find(prose.back()) != std::string_view::npos)
     prose.remove_suffix(1);
   prose = lastSentence(prose);
+  for (const std::string_view conclusion : {"所以", "因此", "故"})
+    if (prose == conclusion)
+      return true;
   const std::vector<std::string> words = wordsOf(prose);
   if (words.empty() || denies(words))
     return false;
   const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
   const size_t end = prose.find_last_not_of(" \n");
-  return last.count(words.back()) || (words.back() == "to" && before == "equal") ||
+  return last.count(words.back()) ||
+         (words.back() == "to" &&
+          (before == "equal" || before == "simplifies" || before == "evaluates")) ||
          (words.back() == "that" && told.count(before)) ||
          (words.back() == "be" && certain.count(before)) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
@@ -159,7 +167,7 @@ bool isBalanced(const std::string &part) {
 std::optional<std::string> statedNumber(std::string_view sentence) {
   size_t begin = std::string_view::npos;
   for (const std::string_view verb :
-       {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's "}) {
+       {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's ", " must be "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -167,6 +175,9 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
   }
   if (begin == std::string_view::npos)
     return std::nullopt;
+  if (const size_t number = numberLength(sentence, 0); // "4 is the answer"
+      number && closes(wordsOf(sentence.substr(number))))
+    return std::string(sentence.substr(0, number));
   std::string_view before = sentence.substr(0, begin); // "is not 10 which is 12" denies 10
   if (const size_t clause = before.rfind(" which is "); clause != std::string_view::npos)
     before.remove_prefix(clause);
@@ -175,6 +186,9 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
     return std::nullopt;
   const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
+  for (const std::string_view filler : {"approximately ", "roughly ", "exactly ", "indeed "})
+    if (value.compare(0, filler.size(), filler) == 0)
+      value.erase(0, filler.size());
   const size_t digit = value.find_first_not_of("-+$(\\");
   if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
       !isBalanced(value) || (exist && countsParts(wordsOf(value))))
@@ -198,9 +212,10 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
 // lead to it: "therefore", "the solution is".
 std::optional<std::string> statedEquation(std::string_view sentence) {
   static const std::set<std::string> leading = {
-      "so",        "thus",   "hence", "therefore", "then", "we",      "get",   "have",
-      "find",      "obtain", "that",  "conclude",  "is",   "are",     "the",   "solution",
-      "solutions", "answer", "value", "finally",   "it",   "follows", "gives", "means"};
+      "so",        "thus",   "hence", "therefore",   "then",   "we",      "get",   "have",
+      "find",      "obtain", "that",  "conclude",    "is",     "are",     "the",   "solution",
+      "solutions", "answer", "value", "finally",     "it",     "follows", "gives", "means",
+      "solving",   "yields", "this",  "simplifying", "giving", "us",      "now",   "dividing"};
   std::string all = bare(sentence);
   bool closed = false; // "x = 6 is the answer"
   if (const size_t is = all.rfind(" is ");
@@ -238,6 +253,14 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
       break;
     }
   return isFormula(value) && isBalanced(value) ? std::optional(value) : std::nullopt;
+}
+
+// Whether a unit of measure begins here, with a blank before it, and ends the sentence.
+bool isUnitBehind(std::string_view text, size_t at) {
+  const std::string words(text.substr(at, text.find_last_not_of(" .!\n") + 1 - at));
+  constexpr size_t longest = 40;
+  return words.size() > 1 && words.size() < longest && vote::isUnit(words) &&
+         vote::isMeasure(words);
 }
 
 // The only number of a sentence that concludes with it: "so she needs 12 apples". None where a word
@@ -292,10 +315,17 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
                         (before[n - 3] == "a" || before[n - 3] == "an");
     // "So Ann, who is left, has 3": only words beside the number change it.
     const std::string near = n > 1 ? before[n - 2] + " " + before[n - 1] : before[n - 1];
-    const bool left = behind.size() > 1 && behind.size() < 4 && behind.back() == "left";
-    if ((references.count(before.back()) && !share && !amount) ||
-        (vote::changesValue(near) && !amount) || among(before, comparisons) ||
-        (!behind.empty() && behind[0] != "every" &&
+    const bool has = among(before, {"has", "have", "had", "are", "is"});
+    const bool left = behind.size() > (has ? 0 : 1) && behind.size() < 4 && behind.back() == "left";
+    const bool each = n > 2 && before[1] == "each"; // "so each person pays"
+    // "at 60 km/h", "in 3 hours"
+    const bool measured =
+        isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
+    if ((references.count(before.back()) && !share && !amount && !measured) ||
+        (vote::changesValue(near) && !amount) ||
+        among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
+              comparisons) ||
+        (!behind.empty() && behind[0] != "every" && !left &&
          (vote::changesValue(behind[0]) || behind[0] == "of")))
       return std::nullopt;
     for (size_t k = 0; k < behind.size(); ++k)
@@ -312,97 +342,36 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   return found;
 }
 
-// A formula in a text: $…$, $$…$$, \(…\), \[…\] or an environment of its own.
-struct Formula {
-  size_t before, begin, end, after; // of its signs and its content
-};
-
-constexpr std::pair<std::string_view, std::string_view> kEnvironments[] = {
-    {"\\begin{align*}", "\\end{align*}"},
-    {"\\begin{align}", "\\end{align}"},
-    {"\\begin{equation*}", "\\end{equation*}"},
-    {"\\begin{equation}", "\\end{equation}"},
-    {"\\begin{gather*}", "\\end{gather*}"}};
-
-// What stands between the signs. A derivation of several lines, x &= 2 + 1 \\ &= 3, is a chain;
-// other lines are aligned equations.
-std::string contentOf(const std::string &text, const Formula &formula) {
-  std::string content = trimmed(text.substr(formula.begin, formula.end - formula.begin));
-  if (formula.begin - formula.before <= 2)
-    return content;
-  std::string chain;
-  bool derivation = true;
-  for (size_t i = 0; i < content.size(); ++i) {
-    if (content.compare(i, 2, "\\\\") == 0) {
-      const size_t next = content.find_first_not_of(" \t\r\n&", i + 2);
-      derivation &= next == std::string::npos || content[next] == '=';
-      chain += ' ';
-      ++i;
-    } else if (content[i] != '&') {
-      chain += content[i];
-    }
-  }
-  return derivation ? chain : "\\begin{aligned}" + content + "\\end{aligned}";
-}
-
-// Of "$ x $" that begins here: its last sign; npos where there is none in this line, no blank
-// before it, or a word or nothing between the two.
-size_t paddedEnd(const std::string &text, size_t begin) {
-  for (size_t i = begin + 1; i < text.size() && text[i] != '\n'; ++i) {
-    if (text[i] == '\\') { // a command's name is no word
-      while (i + 1 < text.size() && isLetter(text[i + 1]))
+// "The area is $\pi r^2 = 9\pi$" says 9\pi: what a chain ends with, if it is a constant and what
+// the sentence is about is an amount.
+std::string valueOfChain(std::string_view prose, const std::string &formula) {
+  static const std::set<std::string> amounts = {
+      "area",   "volume", "perimeter", "sum",     "total",         "probability", "length",
+      "number", "value",  "cost",      "product", "circumference", "average",     "mean",
+      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways"};
+  const size_t sign = formula.rfind('=');
+  if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
+    return formula;
+  const std::string last = trimmed(formula.substr(sign + 1));
+  for (size_t i = 0; i < last.size(); ++i)
+    if (last[i] == '\\') // the name of a command
+      while (i + 1 < last.size() && isLetter(last[i + 1]))
         ++i;
-    } else if (text[i] == '$') {
-      return i > begin + 2 && text[i - 1] == ' ' ? i : std::string::npos;
-    } else if (isLetter(text[i]) && i + 1 < text.size() && isLetter(text[i + 1]) &&
-               text[i - 1] == ' ') {
-      return std::string::npos;
-    }
-  }
-  return std::string::npos;
+    else if (isLetter(last[i]) || last[i] == ',')
+      return formula;
+  return last.empty() || !isBalanced(last) ? formula : last;
 }
 
-// Those outside all braces, in order; none when the signs of one do not close. A single $ opens
-// before what is no blank, and closes behind what is none and before no digit, or both have blanks
-// and no words stand between them: others are dollars.
-std::vector<Formula> formulasOf(const std::string &text) {
-  std::vector<Formula> found;
-  int depth = 0;
-  auto isBlankAt = [&](size_t i) { return i >= text.size() || text[i] == ' ' || text[i] == '\n'; };
-  for (size_t i = 0; i < text.size();) {
-    const std::string_view two = std::string_view(text).substr(i, 2);
-    std::string_view open, close;
-    for (const auto &[begins, ends] : kEnvironments)
-      if (depth == 0 && two == "\\b" && text.compare(i, begins.size(), begins) == 0) {
-        open = begins;
-        close = ends;
-      }
-    if (!open.empty()) {
-    } else if (two == "$$" || two == "\\(" || two == "\\[") {
-      open = two;
-      close = two == "\\(" ? "\\)" : two == "\\[" ? "\\]" : two;
-    } else if (text[i] == '$' && (!isBlankAt(i + 1) || paddedEnd(text, i) != std::string::npos)) {
-      open = close = "$";
-    }
-    if (open.empty() || depth > 0) {
-      depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
-      i += text[i] == '\\' ? 2 : 1; // \$ is none
-      continue;
-    }
-    const size_t begin = i + open.size();
-    size_t end = text.find(close, begin);
-    if (open == "$" && isBlankAt(begin))
-      end = paddedEnd(text, i);
-    while (open == "$" && !isBlankAt(begin) && end != std::string::npos &&
-           (text[end - 1] == '\\' || isBlankAt(end - 1) ||
-            (end + 1 < text.size() && text[end + 1] >= '0' && text[end + 1] <= '9')))
-      end = text.find(close, end + 1);
-    if (end == std::string::npos)
-      return {};
-    found.push_back({i, begin, end, end + close.size()});
-    i = end + close.size();
-  }
-  return found;
+// "The center is $(3, -2)$ and the radius is $5$": no one thing.
+bool saysTwoThings(const std::string &text) {
+  const std::vector<Formula> formulas = formulasOf(text);
+  if (formulas.size() < 2)
+    return false;
+  const Formula &one = formulas[formulas.size() - 2], &other = formulas.back();
+  const auto between = std::string_view(text).substr(one.after, other.before - one.after);
+  return between.compare(0, 9, " and the ") == 0 && announces(between) &&
+         announces(std::string_view(text).substr(0, one.before)) &&
+         text.find(" is ", other.after) == std::string::npos;
 }
 
 // What the last sentence of prose says: its last formula, with those before it that only commas,
@@ -422,6 +391,8 @@ std::optional<std::string> lastFormula(const std::string &text) {
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
   std::string tail = trimmed(std::string(withoutReason(text.substr(formulas.back().after) + " ")));
+  if (tail == "。")
+    tail.clear();
   while (!tail.empty() && std::string_view(".,;:!*").find(tail.back()) != std::string_view::npos)
     tail.pop_back();
   for (const char *sign : {"\\therefore", "\\Rightarrow", "\\implies"})
@@ -429,14 +400,94 @@ std::optional<std::string> lastFormula(const std::string &text) {
       return all;
   if (closes(wordsOf(tail)) && !denies(wordsOf(lastSentence(prose))))
     return all;
+  // "there are $120$ such arrangements"
+  const std::vector<std::string> things = wordsOf(tail), exist = wordsOf(lastSentence(prose));
+  const bool such = !things.empty() && things[0] == "such";
+  const bool counted =
+      such || (!exist.empty() && isConclusion(exist[0]) && !vote::changesValue(tail));
+  if (things.size() == 2 && counted && isLetter(tail[0]) && exist.size() > 1 &&
+      exist[exist.size() - 2] == "there" && exist.back() == "are" && !denies(exist) &&
+      !countsParts(things))
+    return all;
   // a word behind it that is no unit
   const bool joined = !tail.empty() && formulas.back().after < text.size() &&
                       text[formulas.back().after] != ' ' && tail.find_first_not_of(".,;:!*") == 0;
+  const bool degrees = all.size() > 5 && all.find("circ", all.size() - 5) != std::string::npos;
+  // "the vertex is at $(2, -3)$"
+  const std::vector<std::string> lead = wordsOf(lastSentence(prose));
+  if (tail.empty() && all[0] == '(' && lead.size() > 2 && lead.back() == "at" &&
+      (lead[lead.size() - 2] == "is" || lead[lead.size() - 2] == "are") && !denies(lead))
+    return all;
+  if (announces(prose) && degrees && (tail == "C" || tail == "F"))
+    return all;
   if (announces(prose) && !joined && vote::isUnit(' ' + tail))
     return all;
   if (!announces(prose) || joined || wordsOf(tail).size() > 1)
     return std::nullopt;
-  return tail.empty() ? all : all + " " + tail;
+  return tail.empty() ? valueOfChain(prose, all) : all + " " + tail;
+}
+
+// The time of day that a sentence concludes with: "so the train arrives at 4:35 PM".
+std::optional<std::string> statedTime(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t colon = sentence.find(':');
+  if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || colon < 3 ||
+      colon == std::string_view::npos)
+    return std::nullopt;
+  const size_t begin = sentence.rfind(' ', colon) + 1;
+  const std::string time = trimmed(std::string(sentence.substr(begin)));
+  const std::vector<std::string> before = wordsOf(sentence.substr(0, begin));
+  if (before.empty() || sentence.find_first_of("0123456789") != begin || begin == 0 ||
+      !among({before.back()}, {"at", "is"}))
+    return std::nullopt;
+  size_t digits = 0;
+  while (digits < time.size() &&
+         ((time[digits] >= '0' && time[digits] <= '9') || time[digits] == ':'))
+    ++digits;
+  const std::vector<std::string> half = wordsOf(std::string_view(time).substr(digits));
+  const bool known = half.size() == 1
+                         ? half[0] == "am" || half[0] == "pm"
+                         : half.size() == 2 && half[1] == "m" && (half[0] == "a" || half[0] == "p");
+  return (digits == 4 || digits == 5) && time[digits - 3] == ':' && known
+             ? std::optional(time.substr(0, digits) + " " + half[0][0] + "m")
+             : std::nullopt;
+}
+
+// "so p = 3 and q = 8, so p + q = 11": the last conclusion of several.
+std::optional<std::string> lastConclusion(std::string_view sentence) {
+  const size_t so = sentence.rfind(", so ");
+  return so == std::string_view::npos || denies(wordsOf(sentence))
+             ? std::nullopt
+             : statedEquation(sentence.substr(so + 2));
+}
+
+// The end of a chain of numbers in a sentence that concludes: "so she paid 20 + 30 = 50 dollars".
+std::optional<std::string> chainEnd(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t sign = sentence.rfind('=');
+  const bool sums = words.size() > 1 && words[0] == "in" && words[1] == "total";
+  if (words.empty() || sign == std::string_view::npos || sign == 0 ||
+      !(sums || isConclusion(words[0])) || denies(words) ||
+      sentence.find_first_of("<>\\{}") != std::string_view::npos)
+    return std::nullopt;
+  const size_t last = sentence.find_last_not_of(' ', sign - 1);
+  if (last == std::string_view::npos || sentence[last] < '0' || sentence[last] > '9')
+    return std::nullopt;
+  const std::string value = bare(sentence.substr(sign + 1));
+  const size_t number = numberLength(value, 0);
+  std::string rest = value.substr(number);
+  for (const std::string_view ending :
+       {" left", " in total", " a day", " a week", " a month", " a year", " an hour", " per day",
+        " per week", " per month", " per year", " each day", " each week"})
+    if (rest.size() > ending.size() &&
+        rest.compare(rest.size() - ending.size(), ending.size(), ending) == 0)
+      return number && wordsOf(rest).size() - wordsOf(ending).size() < 2 &&
+                     !vote::changesValue(rest.substr(0, rest.size() - ending.size()))
+                 ? std::optional(value.substr(0, number))
+                 : std::nullopt;
+  return number && (wordsOf(rest).size() < 2 || vote::isUnit(rest)) && !vote::changesValue(rest)
+             ? std::optional(value)
+             : std::nullopt;
 }
 
 // The bold words that a sentence ends with: "so the day is **Monday**".
@@ -462,8 +513,13 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
                                                 "answer", "option",  "choice"};
   const std::vector<std::string> words = wordsOf(sentence);
   size_t i = !words.empty() && isConclusion(words[0]);
-  if (i == 0)
+  if (i == 0 && (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
     return std::nullopt;
+  const size_t bracket = sentence.find('(');
+  if (i == 1 && words.size() == 2 && bracket + 3 <= sentence.size() &&
+      sentence[bracket + 2] == ')' && sentence[bracket + 1] >= 'A' &&
+      sentence[bracket + 1] <= 'J') // Hence (C).
+    return std::string(1, sentence[bracket + 1]);
   while (i < words.size() && nouns.count(words[i]))
     ++i;
   if (i + 2 >= words.size() || words[i].size() != 1 || words[i][0] > 'j' || words[i + 1] != "is" ||
@@ -485,12 +541,18 @@ std::string_view withoutReason(std::string_view part) {
       // to whom
       ", as desired", ", as required", ", as claimed", ", as expected", ", as needed",
       // where, or the same again
-      ", which ", ", attained ", ", achieved ", ", occurring ", ", where ", ", or about ",
-      ", or approximately ", " or about ", " or approximately ", " (approximately", " (about",
-      " (or ", ", i.e.", " i.e. ", " (i.e."};
+      ", not ", "; it's ", "; it is ", " rather than ", " instead of ", ", approximately ",
+      ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ", ", achieved ",
+      ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
+      " or approximately ", " (approximately", " (about", " (or ", ", i.e.", " i.e. ", " (i.e."};
   size_t end = part.size();
   for (const std::string_view begins : kReasons)
     end = std::min(end, part.find(begins));
+  // "9 when $x = 3$", but "the remainder when $9$ is divided by 7 is"
+  for (const std::string_view begins : {" when $", " when x", ", when ", " at $x"})
+    if (const size_t at = part.find(begins);
+        at != std::string_view::npos && part.find(" is ", at) == std::string_view::npos)
+      end = std::min(end, at);
   // ", so we are done" is a reason, ", so x = 3" is none
   if (const size_t so = part.find(", so ");
       so != std::string_view::npos &&
@@ -528,10 +590,13 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
     if (std::count(cut.begin(), cut.end(), '$') % 2 == 0 && isBalanced(cut))
       part = cut;
   }
+  if (saysTwoThings(part))
+    return std::nullopt;
   if (auto formula = lastFormula(part))
     return formula;
   std::string_view sentence = withoutReason(lastSentence(part));
-  for (const auto say : {statedNumber, statedEquation, boldWords, chosenLetter})
+  for (const auto say : {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd,
+                         boldWords, chosenLetter})
     if (auto said = say(sentence))
       return said;
   for (const std::string_view sign : {"$$ ", "\\] "}) // a formula of its own ends a sentence, too

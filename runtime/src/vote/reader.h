@@ -25,6 +25,7 @@ private:
   ValuePtr readCongruence(size_t begin, size_t end, int depth);
   ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
   ValuePtr relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
+  ValuePtr readCase(size_t begin, size_t end, int depth);
   ValuePtr readCases(size_t begin, size_t end, int depth);
   ValuePtr readBrackets(size_t begin, size_t end, int depth);
   ValuePtr readPoint(size_t begin, size_t end, int depth);

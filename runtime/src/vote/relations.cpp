@@ -56,30 +56,6 @@ ValuePtr numberedValues(const Value &list) {
   return v->items.size() > 1 && names.begin()->back() == '1' ? v : nullptr;
 }
 
-ValuePtr namedValues(const Value &list) {
-  std::map<std::string, ValuePtr> values;
-  for (const ValuePtr &item : list.items) {
-    if (item->kind != Kind::equation || !item->named || item->items[0]->kind != Kind::expression ||
-        !isVariable(*item->items[0]->expression) ||
-        !values.emplace(item->items[0]->expression->text, item->items[1]).second)
-      return nullptr;
-  }
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::tuple;
-  v->open = "(";
-  v->close = ")";
-  for (const auto &[name, value] : values)
-    v->items.push_back(value);
-  return v;
-}
-
-ValuePtr rational(const Rational &value) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = toExpression(value);
-  return v;
-}
-
 // A value with the variable that it is of.
 static ValuePtr valueOf(const std::string &variable, const ValuePtr &value) {
   auto v = std::make_shared<Value>();
@@ -87,6 +63,46 @@ static ValuePtr valueOf(const std::string &variable, const ValuePtr &value) {
   v->open = variable;
   v->close = "∈";
   v->items = {value};
+  return v;
+}
+
+ValuePtr namedValues(const Value &list) {
+  // x, AB, f(2): letters, and the number that they are of; "" for others.
+  auto nameOf = [](const Value &side) -> std::string {
+    if (side.kind != Kind::expression)
+      return {};
+    const Expression &e = *side.expression;
+    if (isVariable(e))
+      return e.text;
+    if (!side.text.empty())
+      return side.text;
+    const bool function = e.kind == Expression::Kind::multiply && isVariable(*e.kids[0]) &&
+                          e.kids[1]->kind == Expression::Kind::number;
+    const std::string digits = function ? e.kids[1]->text : std::string();
+    return function && digits.size() < 20
+               ? e.kids[0]->text + "(" + std::string(20 - digits.size(), '0') + digits
+               : std::string();
+  };
+  std::map<std::string, ValuePtr> values;
+  for (const ValuePtr &item : list.items) {
+    const std::string name =
+        item->kind == Kind::equation && item->named ? nameOf(*item->items[0]) : std::string();
+    if (name.empty() || !values.emplace(name, item->items[1]).second)
+      return nullptr;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "(";
+  v->close = ")";
+  for (const auto &[name, value] : values) // f(2) = 3 is not f(3) = 3
+    v->items.push_back(name.find('(') == std::string::npos ? value : valueOf(name, value));
+  return v;
+}
+
+ValuePtr rational(const Rational &value) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = toExpression(value);
   return v;
 }
 
@@ -385,6 +401,13 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     }
     return v;
   }
+  if (op == "≠" && at.size() == 1 && sides[1]->kind == Kind::list) { // x ≠ ±1
+    std::vector<ValuePtr> all;
+    for (const ValuePtr &item : sides[1]->items)
+      if (ValuePtr hole = solve(*sides[0], op, *item))
+        all.push_back(hole);
+    return all.size() == sides[1]->items.size() ? conditions(all) : nullptr;
+  }
   // 2 < |x| is |x| > 2
   auto isAbsolute = [](const ValuePtr &s) {
     return s->kind == Kind::expression && s->expression->kind == Expression::Kind::absolute;
@@ -396,7 +419,7 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return solved;
   auto isVariableValue = [](const ValuePtr &s) {
     return s->kind == Kind::expression && isVariable(*s->expression) &&
-           s->expression->text[0] != '\\';
+           hasVariables(*s->expression);
   };
   // f(x) ≥ 1 says what y ≥ 1 does
   auto isVariableSide = [&](size_t i) {

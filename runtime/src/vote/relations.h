@@ -14,7 +14,8 @@ ValuePtr rational(const Rational &value);
 
 // x_1 = 2, x_2 = 3: all that one x may be, as x or \lambda are of what is solved. Null for others.
 ValuePtr numberedValues(const Value &list);
-// p = 5, q = 2 with names that differ: the point (5, 2), by order of the names. Null for others.
+// p = 5, q = 2 with names that differ: the point (5, 2), by order of the names; those of functions
+// stay: f(1) = 5, f(2) = 2. Null for others.
 ValuePtr namedValues(const Value &list);
 // Conditions that must hold together: those of one variable as they are, without its being real;
 // of several, each with its variable.

@@ -1,9 +1,12 @@
 // LaTeX to tokens.
 #include "vote/expression.h"
+#include "vote/extraction.h"
+#include "vote/unicode.h"
 
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string_view>
 
 namespace m1rt::vote {
 namespace {
@@ -86,136 +89,6 @@ const std::set<std::string> kUprightFunctions = {
     "arccot",  "arcsec",  "arccsc",  "sinh",   "cosh",   "tanh", "coth",   "sech",   "csch",
     "arcsinh", "arccosh", "arctanh", "ln",     "log",    "exp",  "max",    "min",    "gcd",
     "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis"};
-const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
-                                                     {"√", "\\sqrt "},
-                                                     {"×", "\\times "},
-                                                     {"·", "\\cdot "},
-                                                     {"÷", "/"},
-                                                     {"−", "-"},
-                                                     {"–", "-"},
-                                                     {"½", "\\frac12 "},
-                                                     {"¼", "\\frac14 "},
-                                                     {"¾", "\\frac34 "},
-                                                     {"≈", "\\approx "},
-                                                     {"∞", "\\infty "},
-                                                     {"°", "\\circ "},
-                                                     {"∪", "\\cup "},
-                                                     {"∩", "\\cap "},
-                                                     {"≤", "\\le "},
-                                                     {"≥", "\\ge "},
-                                                     {"≠", "\\ne "},
-                                                     {"±", "\\pm "},
-                                                     {"∓", "\\mp "},
-                                                     {"∈", "\\in "},
-                                                     {"θ", "\\theta "},
-                                                     {"α", "\\alpha "},
-                                                     {"β", "\\beta "},
-                                                     {"\u00a0", " "},
-                                                     {"\u2009", " "},
-                                                     {"\u202f", " "},
-                                                     {"’", "'"},
-                                                     {"º", "\\circ "},
-                                                     {"£", ""},
-                                                     {"€", ""},
-                                                     {"¥", ""},
-                                                     {"₹", ""},
-                                                     {"∨", "\\lor "},
-                                                     {"∧", "\\land "},
-                                                     {"≅", "\\cong "},
-                                                     {"∼", "\\sim "},
-                                                     {"✓", ""},
-                                                     {"✔", ""},
-                                                     {"✅", ""},
-                                                     {"∎", ""},
-                                                     {"ℤ", "\\mathbb{Z}"},
-                                                     {"ℕ", "\\mathbb{N}"},
-                                                     {"ℚ", "\\mathbb{Q}"},
-                                                     {"τ", "\\tau "},
-                                                     {"∑", "\\sum "},
-                                                     {"∫", "\\int "},
-                                                     {"Δ", "\\Delta "},
-                                                     {"…", "\\ldots "},
-                                                     {"∅", "\\varnothing "},
-                                                     {"⟨", "\\langle "},
-                                                     {"⟩", "\\rangle "},
-                                                     {"≡", "\\equiv "},
-                                                     {"⋅", "\\cdot "},
-                                                     {"∙", "\\cdot "},
-                                                     {"∖", "\\setminus "},
-                                                     {"ℝ", "\\mathbb{R}"},
-                                                     {"⅓", "\\frac13 "},
-                                                     {"⅔", "\\frac23 "},
-                                                     {"⅕", "\\frac15 "},
-                                                     {"⅖", "\\frac25 "},
-                                                     {"⅗", "\\frac35 "},
-                                                     {"⅘", "\\frac45 "},
-                                                     {"⅙", "\\frac16 "},
-                                                     {"⅚", "\\frac56 "},
-                                                     {"⅛", "\\frac18 "},
-                                                     {"⅜", "\\frac38 "},
-                                                     {"⅝", "\\frac58 "},
-                                                     {"⅞", "\\frac78 "},
-                                                     {"⌊", "\\lfloor "},
-                                                     {"⌋", "\\rfloor "},
-                                                     {"⌈", "\\lceil "},
-                                                     {"⌉", "\\rceil "},
-                                                     {"∠", "\\angle "},
-                                                     {"△", "\\triangle "},
-                                                     {"∛", "\\sqrt[3]"},
-                                                     {"λ", "\\lambda "},
-                                                     {"μ", "\\mu "},
-                                                     {"φ", "\\phi "},
-                                                     {"ω", "\\omega "},
-                                                     {"γ", "\\gamma "},
-                                                     {"δ", "\\delta "},
-                                                     {"σ", "\\sigma "},
-                                                     {"ρ", "\\rho "},
-                                                     {"∴", "\\therefore "},
-                                                     {"⇒", "\\Rightarrow "},
-                                                     {"→", "\\to "},
-                                                     {"⊂", "\\subset "},
-                                                     {"⊆", "\\subseteq "}};
-// Digits and signs above and below the line.
-const std::map<std::string, char> kRaised = {
-    {"⁰", '0'}, {"¹", '1'}, {"²", '2'}, {"³", '3'}, {"⁴", '4'}, {"⁵", '5'}, {"⁶", '6'},
-    {"⁷", '7'}, {"⁸", '8'}, {"⁹", '9'}, {"⁻", '-'}, {"⁺", '+'}, {"ⁿ", 'n'}};
-const std::map<std::string, char> kLowered = {{"₀", '0'}, {"₁", '1'}, {"₂", '2'}, {"₃", '3'},
-                                              {"₄", '4'}, {"₅", '5'}, {"₆", '6'}, {"₇", '7'},
-                                              {"₈", '8'}, {"₉", '9'}, {"ₙ", 'n'}};
-
-std::string replaceUnicode(const std::string &text) {
-  std::string out;
-  const std::map<std::string, char> *line = nullptr; // above or below which the last one stood
-  for (size_t i = 0; i < text.size();) {
-    size_t n = static_cast<unsigned char>(text[i]) < 0x80 ? 1 : 2;
-    while (n > 1 && i + n < text.size() && (static_cast<unsigned char>(text[i + n]) & 0xC0) == 0x80)
-      ++n;
-    std::string c = text.substr(i, n);
-    const auto *on = n > 1 && kRaised.count(c)    ? &kRaised
-                     : n > 1 && kLowered.count(c) ? &kLowered
-                                                  : nullptr;
-    if (line && line != on)
-      out += '}';
-    if (on && line != on)
-      out += on == &kRaised ? "^{" : "_{";
-    line = on;
-    if (on) {
-      out += on->at(c);
-      i += n;
-      continue;
-    }
-    auto it = n > 1 ? kUnicode.find(c) : kUnicode.end();
-    if (it != kUnicode.end())
-      out += it->second;
-    else if (n == 3 && c[0] == '\xEF' && (c[1] == '\xBC' || c[1] == '\xBD') && c != "\uFF5F")
-      out += static_cast<char>(0x20 + (c[1] - '\xBC') * 0x40 + (c[2] & 0x3F)); // ASCII's full-width
-    else
-      out += c;
-    i += n;
-  }
-  return line ? out + '}' : out;
-}
-
 // Length of a thousands separator between digits at `at`, three digits of which follow and no
 // fourth; 0 if there is none. `commas`: a bare comma is one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
@@ -424,7 +297,7 @@ private:
         break;
       }
     }
-    if (repeating(text, point))
+    if (repeating(text, point) || elided(text, point))
       return;
     size_t exponent = exponentLength(text);
     if (!exponent) {
@@ -472,7 +345,13 @@ private:
     }
     if (digits.find_first_not_of("0123456789") != std::string::npos)
       return false;
-    size_t decimals = point ? text.size() - text.find('.') - 1 : 0;
+    pushRepeating(text, digits, point ? text.size() - text.find('.') - 1 : 0);
+    at = end + 1;
+    return true;
+  }
+
+  // A number with so many decimals, and digits behind it again and again.
+  void pushRepeating(const std::string &text, const std::string &digits, size_t decimals) {
     auto group = [&](const std::string &number) {
       pushOp("{");
       push(Token::Kind::number, number);
@@ -485,8 +364,31 @@ private:
     group(digits);
     group(std::string(digits.size(), '9') + std::string(decimals, '0'));
     pushOp(")");
-    at = end + 1;
-    return true;
+  }
+
+  // 0.1666... and 0.3636\ldots, after their digits: those at the end that are there three times, or
+  // twice where they are several.
+  bool elided(const std::string &text, bool point) {
+    size_t end = at;
+    for (const std::string_view dots : {"...", "\\ldots", "\\dots", "\\cdots"})
+      if (s.compare(at, dots.size(), dots) == 0)
+        end = at + dots.size();
+    const size_t decimals = point ? text.size() - text.find('.') - 1 : 0;
+    if (end == at || decimals > 18)
+      return false;
+    for (size_t length = 1; length <= decimals / 2; ++length) {
+      const std::string digits = text.substr(text.size() - length);
+      size_t times = 1;
+      while ((times + 1) * length <= decimals &&
+             text.compare(text.size() - (times + 1) * length, length, digits) == 0)
+        ++times;
+      if (times < (length == 1 ? 3 : 2))
+        continue;
+      pushRepeating(text, digits, decimals);
+      at = end;
+      return true;
+    }
+    return false;
   }
 
   void command() {
@@ -544,11 +446,22 @@ private:
         if (depth == 0) {
           at = i + 1;
           std::string content = s.substr(open + 1, i - open - 1);
-          if (withGroup || content == "$" || content == "\\$")
+          const bool blank = content.find_first_not_of(" ~") == std::string::npos;
+          space |= blank;
+          if (withGroup || blank || content == "$" || content == "\\$")
             return;
+          if (trimmed(content) == "infinity") {
+            push(Token::Kind::letter, "\\infty");
+            return;
+          }
           if (upright(name, content))
             return;
           // Upright in print, or bold: no units.
+          // of unit vectors
+          if (name == "mathbf" && (content == "i" || content == "j" || content == "k")) {
+            push(Token::Kind::letter, "\\hat" + content);
+            return;
+          }
           bool symbol = content == "i" || content == "e" ||
                         (content.size() == 1 && isLetter(content[0]) &&
                          (name == "mathbf" || name == "mathit"));
@@ -630,7 +543,10 @@ private:
     const size_t close = group ? s.find_first_not_of(' ', end) : end - 1;
     if (close == std::string::npos || (group && s[close] != '}'))
       return false;
-    push(Token::Kind::letter, "\\" + name + s.substr(begin, end - begin));
+    std::string letter = s.substr(begin, end - begin);
+    if (letter == "\\imath" || letter == "\\jmath") // \hat{\imath}
+      letter = letter.substr(1, 1);
+    push(Token::Kind::letter, "\\" + name + letter);
     at = close + 1;
     return true;
   }

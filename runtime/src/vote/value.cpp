@@ -1,9 +1,11 @@
 #include "vote/value.h"
 
+#include "vote/number_words.h"
 #include "vote/reader.h"
 #include "vote/relations.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 #include <string_view>
@@ -48,7 +50,9 @@ static std::shared_ptr<Value> readChoice(const std::string &given) {
       at = name.size();
     }
   at += at < latex.size() && latex[at] == '(';
-  if (at + 3 >= latex.size() || latex[at] < 'A' || latex[at] > 'J' || latex[at + 1] != ')')
+  const bool bracket = at > 0 && latex[at - 1] == '(';
+  if (at + 3 >= latex.size() || latex[at] < 'A' || latex[at] > 'J' ||
+      !(latex[at + 1] == ')' || (latex[at + 1] == '.' && !bracket)))
     return nullptr;
   const std::string letter(1, latex[at]);
   std::string rest = latex.substr(at + 2);
@@ -94,6 +98,8 @@ std::shared_ptr<Value> Reader::run(bool choices) {
     v->text = *time;
     return v;
   }
+  if (auto numerals = numeralsForWords(latex))
+    return Reader(*numerals).run();
   auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
   if (!all)
     return textValue();
@@ -121,7 +127,9 @@ std::shared_ptr<Value> Reader::run(bool choices) {
     tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
   }
   ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
-  return v ? std::make_shared<Value>(*v) : textValue();
+  if (!v)
+    return textValue();
+  return std::make_shared<Value>(*v);
 }
 
 std::shared_ptr<Value> Reader::textValue() const {
@@ -429,23 +437,46 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
   return points;
 }
 
-// \begin{cases} x = 1 \\ y = 2 \end{cases}: a point, or conditions that hold together. Null for
-// others.
+// A row of cases: x^2, & \text{if } x > 0. Null for others.
+ValuePtr Reader::readCase(size_t begin, size_t end, int depth) {
+  const std::vector<size_t> columns = findTop(begin, end, {"&"});
+  if (columns.size() != 1)
+    return nullptr;
+  size_t last = columns[0], first = last + 1;
+  last -= last > begin + 1 && isOp(tokens[last - 1], ",");
+  end -= end > first + 1 && isOp(tokens[end - 1], ",");
+  while (first + 1 < end && isWordToken(tokens[first]) &&
+         consistsOf(tokens[first], {"if", "for", "when", "where"}))
+    ++first;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "case";
+  v->items = {read(begin, last, depth + 1), read(first, end, depth + 1)};
+  return v->items[0] && v->items[1] ? v : nullptr;
+}
+
+// \begin{cases} x = 1 \\ y = 2 \end{cases}: a point, or conditions that hold together; or values
+// with their conditions. Null for others.
 ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
   if (end - begin < 9 || tokens[begin + 2].text != "cases" || !isOp(tokens[begin + 3], "}") ||
       tokens[end - 4].text != "end")
     return nullptr;
+  const bool columns = !findTop(begin + 4, end - 4, {"&"}).empty();
   Value rows;
   for (size_t from = begin + 4, i = from; i <= end - 4; ++i) {
-    if (i < end - 4 && !isOp(tokens[i], "\\\\") && !isOp(tokens[i], ","))
+    if (i < end - 4 && !isOp(tokens[i], "\\\\") && !(isOp(tokens[i], ",") && !columns))
       continue;
     if (i > from) {
-      ValuePtr row = read(from, i, depth + 1);
+      ValuePtr row = columns ? readCase(from, i, depth) : read(from, i, depth + 1);
       if (!row)
         return nullptr;
       rows.items.push_back(row);
     }
     from = i + 1;
+  }
+  if (columns) {
+    rows.kind = Kind::set;
+    return std::make_shared<Value>(std::move(rows));
   }
   if (rows.items.size() < 2)
     return rows.items.empty() ? nullptr : rows.items[0];
@@ -455,10 +486,46 @@ ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
   return point ? point : named ? conditions(rows.items) : nullptr;
 }
 
+// 2\hat{i} - \hat{j} is (2, -1), and of \hat{k}, too, a vector of three. Null for others.
+static ValuePtr unitVectors(const Expression &e) {
+  static const std::array<const char *, 3> names = {"\\hati", "\\hatj", "\\hatk"};
+  std::set<std::string> variables;
+  collectVariables(e, variables);
+  const size_t size = variables.count(names[2]) ? 3 : 2;
+  if (!variables.count(names[0]) && !variables.count(names[1]) && size == 2)
+    return nullptr;
+  auto at = [&](std::array<__int128, 3> point) {
+    ExpressionPtr value = copyOf(e);
+    for (size_t i = 0; i < names.size(); ++i)
+      value = substitute(*value, names[i], *toExpression({point[i], 1}));
+    return value;
+  };
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "(";
+  v->close = ")";
+  ExpressionPtr sum = toExpression({0, 1});
+  for (size_t i = 0; i < size; ++i) {
+    std::array<__int128, 3> point = {0, 0, 0};
+    point[i] = 1;
+    auto item = std::make_shared<Value>();
+    item->kind = Kind::expression;
+    item->expression = at(point);
+    v->items.push_back(item);
+    sum = node(Expression::Kind::add, std::move(sum),
+               node(Expression::Kind::multiply, at(point),
+                    toExpression({static_cast<__int128>(i) + 2, 1})));
+  }
+  return agree(*at({2, 3, 4}), *sum) && agree(*at({0, 0, 0}), *toExpression({0, 1})) ? v : nullptr;
+}
+
 ValuePtr Reader::readExpression(size_t begin, size_t end) {
   ExpressionPtr e = parseExpression(tokens, begin, end);
   if (!e)
     return nullptr;
+  if (!hasPlusMinus(*e))
+    if (ValuePtr vector = unitVectors(*e))
+      return vector;
   auto v = std::make_shared<Value>();
   if (!hasPlusMinus(*e)) {
     v->kind = Kind::expression;

@@ -57,16 +57,14 @@ static std::string withoutMarkup(std::string text) {
   return text;
 }
 
-// Equal for equal values; what has none is its letters.
-static std::string keyOf(const std::string &given) {
+// What has no value is its letters.
+Answer::Answer(std::string text) : original(std::move(text)) {
   vote::beginReading();
-  const std::string text = withoutDoubledEscapes(given);
-  const std::string answer = withoutMarkup(trimmed(answerIn(text))),
-                    key = vote::canonical(vote::readAnswer(answer))->key;
-  return key.empty() ? "L" + trimmed(answer) : key;
+  const std::string answer = withoutMarkup(trimmed(answerIn(withoutDoubledEscapes(original))));
+  key = vote::canonical(vote::readAnswer(answer))->key;
+  if (key.empty())
+    key = "L" + answer;
 }
-
-Answer::Answer(std::string text) : original(std::move(text)), key(keyOf(original)) {}
 
 bool Answer::equals(const Answer &other) const { return key == other.key; }
 

@@ -14,6 +14,13 @@ inline bool isOp(const Token &t, const char *text) {
   return t.kind == Token::Kind::op && t.text == text;
 }
 inline bool isText(const Token &t) { return t.kind == Token::Kind::text; }
+inline bool isWordToken(const Token &t) { return isText(t) || t.kind == Token::Kind::word; }
+
+// The words of a token, in lower case.
+std::vector<std::string> wordsOf(const Token &t);
+bool hasOneOf(const Token &t, const std::set<std::string> &known);
+// A token of words that are all among these.
+bool consistsOf(const Token &t, const std::set<std::string> &allowed);
 
 // Without spaces, braces, quotes and the punctuation of sentences.
 std::string plainText(const std::string &latex);
@@ -34,9 +41,9 @@ bool isProse(const std::string &word);
 bool isProseToken(const Token &t);
 // Whether a word of it changes what the value beside it says.
 bool hasModifier(const Token &t);
+// The same behind a value, as units do: "half", "dozen", "left", "eighths".
+bool isOpposite(const Token &t);
 
-// Whether these words are a unit and nothing else: " km/h", "square centimeters", "miles per hour".
-bool isUnit(const std::string &words);
 // Whether a word of these makes another value of a number beside it: "at least", "dozen", "root".
 bool changesValue(const std::string &words);
 
@@ -57,7 +64,7 @@ bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
 // "or" separate: ∧ stands for an "and" between inequalities, both of which must hold, a comma for
-// others, ∨ for "or".
+// others, ∨ for "or". Items of several units ("5 feet and 3 inches") are no list of numbers.
 Tokens withoutRemarks(Tokens tokens);
 
 } // namespace m1rt::vote

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <random>
 #include <set>
 
@@ -44,7 +45,7 @@ TEST(Answers, SharedDataEqualThemselves) {
     for (std::string line; std::getline(file, line);) {
       std::string answer = Json::parse(line)["answer"];
       ++count;
-      std::string dfrac = answer, spaced;
+      std::string dfrac = answer;
       for (size_t at = 0; (at = dfrac.find("\\frac", at)) != std::string::npos; at += 6)
         dfrac.replace(at, 5, "\\dfrac");
       for (const std::string &variant :
@@ -442,6 +443,52 @@ TEST(Answers, EqualityIsAnEquivalence) {
   EXPECT_NE(same("100,200", "100200"), same("100,200", "100, 200"));
 }
 
+// On every string of the data files: equality is reflexive (also for the same with a blank more),
+// symmetric and transitive, one class for each key.
+TEST(Answers, EqualityIsAnEquivalenceOnAllData) {
+  std::set<std::string> texts;
+  for (const char *name : {"answer-pairs", "answer-texts"}) {
+    std::ifstream file(std::string(M1_TEXT_DATA "/") + name + ".jsonl");
+    for (std::string line; std::getline(file, line);) {
+      Json each = Json::parse(line);
+      for (const char *field : {"given", "expected", "text", "answer"})
+        if (each.contains(field) && !each[field].is_null())
+          texts.insert(each[field].get<std::string>());
+    }
+  }
+  const std::vector<Answer> answers(texts.begin(), texts.end());
+  std::map<std::string, std::vector<const Answer *>> classes;
+  for (const Answer &answer : answers)
+    classes[answer.classKey()].push_back(&answer);
+  size_t equal = 0;
+  for (const auto &[key, all] : classes) {
+    EXPECT_TRUE(all.back()->equals(Answer(all.back()->text() + " "))) << all.back()->text();
+    for (const Answer *a : all)
+      for (const Answer *b : all)
+        EXPECT_TRUE(a->equals(*b)) << a->text() << "  " << b->text();
+    for (const auto &[otherKey, others] : classes)
+      if (all.back()->equals(*others.front()) != (key == otherKey))
+        ADD_FAILURE() << all.back()->text() << "  " << others.front()->text();
+    equal += all.size() * all.size();
+  }
+  EXPECT_GT(equal, 4 * texts.size());
+  EXPECT_GT(classes.size(), texts.size() / 5);
+}
+
+// Whatever a number measures, it is that number; numbers of two units side by side are none.
+TEST(Answers, UnitsDoNotCount) {
+  for (const char *one :
+       {"1\\text{ m}", "1 sec", "1 kg", "1\\text{ m}^2", "1\\text{ km/h}", "1 °C", "1^\\circ F",
+        "\\$1", "£1", "1¢", "1 cent", "1 unit", "1 apple", "1 mile per hour", "1 N\\cdot\\text{m}"})
+    EXPECT_TRUE(answersEqual(one, "1")) << one;
+  EXPECT_TRUE(answersEqual("\\$0.75", "0.75"));
+  EXPECT_TRUE(answersEqual("75 cents", "75"));
+  EXPECT_FALSE(answersEqual("75 cents", "0.75"));
+  for (const char *two : {"5 ft 6 in", "5 feet and 6 inches", "5\\text{ ft }6\\text{ in}"})
+    for (const char *other : {"5", "6", "5, 6", "56", "5.6", "5.5", "66"})
+      EXPECT_FALSE(answersEqual(two, other)) << two << "  " << other;
+}
+
 // Whatever the order of the samples, the same of them count together.
 TEST(Majority, ClassesDoNotDependOnTheOrder) {
   std::vector<std::string> texts = {
@@ -567,6 +614,7 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
                                  "\\begin{align*}x&=5\\\\\\end{align*} ",
                                  "\\boxed ",
                                  "wait, result: 5\n",
+                                 "the answer isn't 1; it's 2, or ",
                                  "5 + "}) {
     std::string text;
     while (text.size() + part.size() <= size)
