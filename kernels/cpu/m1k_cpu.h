@@ -188,8 +188,8 @@ void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, 
 // [begin, end), at most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k];
 // scale: [n] f32; with `group` > 0, a multiple of 32, [n, ceil(k / group)] of scale_type for so
 // many columns, always so with weights of int4; row_scale: [T] or null; bias: [n] or null. Weights
-// become tiles `chunk` columns, a multiple of 128, at a time; where they are integers and rows of x
-// up to 32, the rows do. The process must have the system's permission. Stack: 2 * block * chunk +
+// become tiles `chunk` columns, a multiple of 128, at a time; of integers and at most 32 rows of x,
+// those rows do. The process must have the system's permission. Stack: 2 * block * chunk +
 // 4 * block * tokens + 64 * tokens bytes, block and tokens rounded up to 32, and 20 KiB.
 void m1k_cpu_tile_linear(void *out, const void *x, const void *weight, const void *scale,
                          const float *row_scale, const float *bias, long first, long last,

@@ -263,7 +263,7 @@ template <class F> struct AttentionMultiplier {
 
   M1K_DEVICE void await_stage(int use, int which) {
     barrier_wait(block.full(use % F::kStages, which), use / F::kStages & 1);
-    fence_for_products();
+    fence_async();
   }
   M1K_DEVICE void leave(u32 barrier) {
     if (threadIdx.x % 32 == 0)
@@ -470,7 +470,7 @@ template <class F> struct AttentionMultiplier {
     for_each_item<F>(sequence_starts, context_lengths, block_tables, dims, next,
                      [&](const AttentionItem &item) {
                        barrier_wait(block.query_full(), items & 1);
-                       fence_for_products();
+                       fence_async();
                        attend(item);
                        store(out, item);
                        ++items;

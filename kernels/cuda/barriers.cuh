@@ -31,6 +31,10 @@ M1K_DEVICE void barrier_wait(u32 barrier, int parity) {
                  : "memory");
   } while (!done);
 }
+// Between ordinary accesses of shared memory and those of products and bulk copies: what was
+// written, and a barrier has made visible, is what products read; what was read is so before a
+// copy that a barrier lets begin writes there.
+M1K_DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 // After barrier_init, before __syncthreads: bulk copies may use the barriers.
 M1K_DEVICE void fence_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

@@ -42,8 +42,6 @@ std::string refusal_of_chain(const Linear &f, const Tuning &tuning) {
     return "expected max_rows of at most 8, got " + std::to_string(f.max_rows);
   if (f.k % 8 || f.x_stride % 8)
     return "rows of x or of weight are no multiples of 8";
-  if (f.leaves_largest)
-    return "it leaves the largest values of rows";
   return "";
 }
 
@@ -78,6 +76,8 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
     description = describe(linear, symbol, tuning);
     if (description.error.empty())
       description.error = refusal_of_chain(linear, tuning);
+    if (description.error.empty() && linear.leaves_largest)
+      description.error = "it leaves the largest values of rows";
     if (description.error.empty() && linear.domain != f.products[0].facts.domain)
       description.error = "the products' rows are not the same";
     if (!description.error.empty())

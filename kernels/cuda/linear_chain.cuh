@@ -104,6 +104,7 @@ template <class C> class Chain {
 
   // This warp has read the slot.
   M1K_DEVICE void leave(u32 at, bool has_read) const {
+    fence_async();
     __syncwarp();
     if (has_read && threadIdx.x % 32 == 0)
       barrier_arrive(empty(at));
@@ -235,9 +236,9 @@ template <class C> class Chain {
         for (int i = 0; i < kWeightTiles; ++i)
           if (i < count * kSides) {
             barrier_wait(full(step), round(step));
-            // Only now: what was read of the slot before is in registers, as products took it. With
-            // the arrival right behind the reads, steps of 8 rows of M1-3B on an H200 differed from
-            // run to run: it seems to overtake reads that loads of x hold up.
+            // Only now, behind products that took what was read of the slot before. With the
+            // arrival right behind the reads, and no fence, steps of 8 rows of M1-3B on an H200
+            // differed from run to run.
             leave(step - 1, step > first);
             const unsigned char *slot = m1k_shared + step % C::kSlots * R::kSlotBytes +
                                         g * R::kRowBytes + warp * 256 + t * 16;

@@ -152,7 +152,7 @@ template <class F> struct GatedProduct {
       store_matrices(patch_row + i / 8 * kPatch + (((i + piece) % 8 ^ swizzle) << 4), v[0], v[1],
                      v[2], v[3]);
     }
-    fence_for_products(); // copies read what ordinary stores wrote, likewise
+    fence_async(); // copies read what ordinary stores wrote, likewise
     __syncwarp();
     if (lane == 0) {
       const int from = row + number * 64 + warp * 16;

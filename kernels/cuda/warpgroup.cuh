@@ -27,12 +27,6 @@ namespace m1k {
 
 constexpr int kSwizzledRow = 128, kSwizzledRows = 1024; // bytes of a row, and of eight
 
-// Between shared memory written by ordinary stores or copies, once a barrier has made them visible,
-// and products that read it.
-M1K_DEVICE void fence_for_products() {
-  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-}
-
 // By one thread: a box, whose first element is (row, column) of the matrix, to shared memory.
 M1K_DEVICE void copy_box(u32 to, const TensorMap &map, int row, int column, u32 barrier) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "

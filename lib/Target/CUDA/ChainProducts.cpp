@@ -24,6 +24,7 @@ bool ProductChains::append(Run &run, const Product &product) {
   const mk::Tuning tuning = cuda::tuningFor(chip);
   mk::Description description = cuda::describeLinear(product.facts, "product", chip);
   if (!description.error.empty() || !mk::refusal_of_chain(product.facts, tuning).empty() ||
+      product.facts.leaves_largest ||
       (!run.facts.products.empty() &&
        run.facts.products.front().facts.domain != product.facts.domain))
     return false;

@@ -148,7 +148,7 @@ plan::KernelOp FuseGatedProductsPass::kernelFor(const GatedMlp &mlp) {
   kernel = plan::KernelOp::create(
       b, plan::LaunchOp(mlp.gate).getLoc(), symbol, key, "gated_product", 0u,
       uint32_t(described.threads), uint32_t(described.shared_bytes), described.launch_early,
-      described.cooperative, DictionaryAttr(), b.getStringAttr(described.source),
+      /*cooperative=*/false, DictionaryAttr(), b.getStringAttr(described.source),
       b.getDenseI64ArrayAttr(
           {2 * k, 2 * facts.x_stride, 4 * n * k, 0, 2 * n, 2 * facts.out_stride}),
       b.getDenseI64ArrayAttr(maps));

@@ -4,9 +4,9 @@
 //   FileHeader, SectionEntry[section_count], then the sections, each 8-byte aligned.
 //
 // Every section appears exactly once. Sizes, indices and values are checked when a tokenizer is
-// loaded. Version 1 ends with suffixIds; version 2 adds the sections behind it, version 3 the stages
-// that split the spelling of bytes. Written is the least that a tokenizer needs. Files of later
-// versions are refused.
+// loaded. Version 1 ends with suffixIds; version 2 adds the sections behind it, version 3 the
+// stages that split the spelling of bytes. Written is the least that a tokenizer needs. Files of
+// later versions are refused.
 #ifndef M1RT_TOKENIZER_FORMAT_H
 #define M1RT_TOKENIZER_FORMAT_H
 
