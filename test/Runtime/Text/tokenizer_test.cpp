@@ -250,6 +250,7 @@ TEST(Tokenizer, SplitsBehindByteLevel) {
     EXPECT_EQ(loaded->tokenizer->decode(ids.data(), ids.size(), false), text);
   }
   // Its pieces may end within a character: steps of text before them alone, and of no characters.
+  using namespace tokenizer_format;
   std::string prepared = loaded->prepared.data, error;
   EXPECT_EQ(prepared[8], 3); // the version
   SectionEntry stages = {};
