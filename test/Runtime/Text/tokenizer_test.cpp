@@ -260,7 +260,7 @@ TEST(Tokenizer, SplitsBehindByteLevel) {
   Stage *first = reinterpret_cast<Stage *>(&prepared[stages.offset]);
   std::swap(first[1], first[2]);
   EXPECT_EQ(Tokenizer::load(prepared, error), nullptr);
-  EXPECT_EQ(error, "pre-tokeniser stage 2 is inconsistent");
+  EXPECT_EQ(error, "prepared tokenizer: pre-tokeniser stage 2 is inconsistent");
 }
 
 // An added token that the one before it has taken as white space is none.
@@ -454,7 +454,7 @@ TEST(Prepare, ReadsTokenizerConfig) {
             "added_tokens_decoder of tokenizer_config.json: expected an id as key, got \"x\""},
            {R"({"added_tokens_decoder": {"3000": "y"}})",
             "added_tokens_decoder of tokenizer_config.json: 3000: expected an object, got \"y\""},
-           {R"({"added_tokens_decoder": {"3000": {"content": "y", "special": 1}}})",
+           {R"({"added_tokens_decoder": {"3000": {"content": "<y>", "special": 1}}})",
             "field 'special': expected true or false, got 1"}}) {
     folder.write("tokenizer_config.json", config);
     EXPECT_FALSE(folder.prepare(out, error)) << config;
