@@ -193,9 +193,11 @@ TEST(Budget, StepTimesAreLearned) {
   EXPECT_EQ(times.toMeasure(8), 0u);
   EXPECT_NEAR(times.estimate(2), 0.2, 1e-9);
   EXPECT_NEAR(times.estimate(9), 0.9, 1e-9);
+  times.add(16, 0.1); // one step, which counts a thousandth of a measured one; two count a fifth
+  EXPECT_NEAR(times.estimate(32), (0.2 * 0.4 + 0.001 * 0.1) / 0.201, 1e-9);
+  EXPECT_NEAR(times.estimate(4), times.estimate(32), 1e-9);
   times.add(16, 0.1);
-  EXPECT_NEAR(times.estimate(32), 0.3, 1e-9); // (2 · 0.4 + 0.1) / 3
-  EXPECT_NEAR(times.estimate(4), 0.3, 1e-9);
+  EXPECT_NEAR(times.estimate(4), (0.4 + 0.1) / 2, 1e-9);
   EXPECT_EQ(StepTimes().toMeasure(1), 1u);
 }
 

@@ -406,7 +406,8 @@ TEST(Prepare, ReadsTokenizerConfig) {
                       {"name": "default", "template": "d"}]})");
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.chatTemplate, "d");
-  auto tokenizer = Tokenizer::load(out.data, error);
+  const std::string plain = out.data; // which the tokenizer goes on to read
+  auto tokenizer = Tokenizer::load(plain, error);
   // LlamaTokenizer adds what these say; where neither is there, what the template says.
   EXPECT_EQ(encode(*tokenizer, "", true), std::vector<int32_t>());
   const int32_t start = tokenizer->findToken("<|start|>");
