@@ -1,5 +1,6 @@
 // The canonical form of values, and its key.
 #include "vote/intervals.h"
+#include "vote/letters.h"
 
 #include <algorithm>
 #include <array>
@@ -31,15 +32,6 @@ ValuePtr keyed(const ValuePtr &value) {
   auto v = std::make_shared<Value>(*value);
   v->key = keyOf(*v);
   return v;
-}
-
-bool isAsciiLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-
-std::string lowerCase(std::string text) {
-  for (char &c : text)
-    if (c >= 'A' && c <= 'Z')
-      c = static_cast<char>(c + 32);
-  return text;
 }
 
 bool isVowel(char c) { return std::string("aeiou").find(c) != std::string::npos; }
@@ -135,7 +127,7 @@ ValuePtr word(const std::string &text) {
 // \text{C} and \text{xy} are what C and xy are; other words are compared without case.
 ValuePtr canonicalText(const Value &value) {
   const std::string &text = value.text;
-  bool letters = !text.empty() && std::all_of(text.begin(), text.end(), isAsciiLetter);
+  bool letters = !text.empty() && std::all_of(text.begin(), text.end(), isLetter);
   if (letters && !isShortWord(text)) {
     std::vector<Token> tokens = {
         {text.size() == 1 ? Token::Kind::letter : Token::Kind::word, text}};

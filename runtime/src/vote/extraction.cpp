@@ -1,5 +1,6 @@
 #include "vote/extraction.h"
 
+#include "vote/letters.h"
 #include "vote/prose.h"
 #include "vote/units.h"
 #include "vote/vote.h"
@@ -92,13 +93,6 @@ std::optional<Boxed> lastBox(const std::string &text) {
     }
   }
   return Boxed{all, boxes.back().end + 1};
-}
-
-std::string lowerCase(std::string text) {
-  for (char &c : text)
-    if (c >= 'A' && c <= 'Z')
-      c = static_cast<char>(c | 0x20);
-  return text;
 }
 
 // Where the last sentence begins, if it is none of an answer: "Let me know if you have questions!".

@@ -1,5 +1,6 @@
 #include "vote/number_words.h"
 
+#include "vote/letters.h"
 #include "vote/units.h"
 #include "vote/wording.h"
 
@@ -24,9 +25,6 @@ const std::map<std::string, int64_t> kParts = {
     {"half", 2},     {"third", 3},      {"quarter", 4},     {"fourth", 4},       {"fifth", 5},
     {"sixth", 6},    {"seventh", 7},    {"eighth", 8},      {"ninth", 9},        {"tenth", 10},
     {"twelfth", 12}, {"twentieth", 20}, {"hundredth", 100}, {"thousandth", 1000}};
-
-bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool isDigit(char c) { return c >= '0' && c <= '9'; }
 
 // Words and numbers, in lower case; none where there is anything else.
 std::vector<std::string> wordsIn(const std::string &latex) {

@@ -2,14 +2,13 @@
 #ifndef M1RT_VOTE_PROSE_H
 #define M1RT_VOTE_PROSE_H
 
+#include "vote/letters.h"
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace m1rt {
-
-inline bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 // Words of ASCII letters, in lower case, in order.
 std::vector<std::string> wordsOf(std::string_view prose);

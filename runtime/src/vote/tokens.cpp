@@ -1,6 +1,7 @@
 // LaTeX to tokens.
 #include "vote/expression.h"
 #include "vote/extraction.h"
+#include "vote/letters.h"
 #include "vote/unicode.h"
 
 #include <algorithm>
@@ -10,9 +11,6 @@
 
 namespace m1rt::vote {
 namespace {
-
-bool isDigit(char c) { return c >= '0' && c <= '9'; }
-bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 const std::set<std::string> kDropped = {
     "left",      "right",    "big",        "Big",       "bigl",  "bigr",         "Bigl",

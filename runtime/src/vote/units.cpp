@@ -1,5 +1,6 @@
 #include "vote/units.h"
 
+#include "vote/letters.h"
 #include "vote/wording.h"
 
 #include <algorithm>
@@ -52,15 +53,6 @@ const std::set<std::string> kNames = {
     "cent",       "euro",       "pence",      "rupee",      "yen",       "yuan"};
 // Behind "°" or "degrees".
 const std::set<std::string> kScales = {"c", "celsius", "f", "fahrenheit"};
-
-bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool isDigit(char c) { return c >= '0' && c <= '9'; }
-
-std::string lowerCase(std::string text) {
-  for (char &c : text)
-    c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-  return text;
-}
 
 // The name of a unit of measure, in the singular; "" for other words.
 std::string nameOf(const std::string &word) {

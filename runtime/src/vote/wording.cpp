@@ -1,5 +1,7 @@
 #include "vote/wording.h"
 
+#include "vote/letters.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -105,8 +107,6 @@ const std::set<std::string> kOpposites = {"half",
                                           "earlier",
                                           "before",
                                           "after"};
-// ASCII's alone, whatever the locale.
-bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 // Parts of a whole that is not there: eighths, twelfths; 12th has no letters before its ending.
