@@ -139,33 +139,6 @@ struct VectorUnpacker {
   }
 };
 
-/// The sums of one or two tiles of tokens, two tiles for each: zero where they are new, else those
-/// at `sums`.
-template <int Tokens, class Tiles>
-M1K_AMX M1K_INLINE void beginSums(Tiles &tiles, const char *sums, bool isNew) {
-  if (isNew) {
-    tiles.template zero<sumTile>(), tiles.template zero<sumTile + 1>();
-    if (Tokens == 2)
-      tiles.template zero<sumTile + 2>(), tiles.template zero<sumTile + 3>();
-  } else {
-    tiles.template load<sumTile>(sums, 64);
-    tiles.template load<sumTile + 1>(sums + tileBytes, 64);
-    if (Tokens == 2) {
-      tiles.template load<sumTile + 2>(sums + 2 * tileBytes, 64);
-      tiles.template load<sumTile + 3>(sums + 3 * tileBytes, 64);
-    }
-  }
-}
-
-template <int Tokens, class Tiles> M1K_AMX M1K_INLINE void keepSums(Tiles &tiles, char *sums) {
-  tiles.template store<sumTile>(sums, 64);
-  tiles.template store<sumTile + 1>(sums + tileBytes, 64);
-  if (Tokens == 2) {
-    tiles.template store<sumTile + 2>(sums + 2 * tileBytes, 64);
-    tiles.template store<sumTile + 3>(sums + 3 * tileBytes, 64);
-  }
-}
-
 /// Rows of memory to ask for on the way, `step` bytes further at each step.
 struct Ahead {
   const char *at;
@@ -180,7 +153,18 @@ template <int Tokens, class Tiles>
 M1K_AMX M1K_INLINE void multiplyTiles(Tiles &tiles, const char *x, long xStride, const char *tail,
                                       const char *weights, int steps, char *sums, bool isNew,
                                       const Ahead &next) {
-  beginSums<Tokens>(tiles, sums, isNew);
+  if (isNew) {
+    tiles.template zero<sumTile>(), tiles.template zero<sumTile + 1>();
+    if (Tokens == 2)
+      tiles.template zero<sumTile + 2>(), tiles.template zero<sumTile + 3>();
+  } else {
+    tiles.template load<sumTile>(sums, 64);
+    tiles.template load<sumTile + 1>(sums + tileBytes, 64);
+    if (Tokens == 2) {
+      tiles.template load<sumTile + 2>(sums + 2 * tileBytes, 64);
+      tiles.template load<sumTile + 3>(sums + 3 * tileBytes, 64);
+    }
+  }
   for (int i = 0; i < steps; ++i) {
     const bool atTail = tail && i == steps - 1;
     const char *rows = atTail ? tail : x + i * 64;
@@ -199,7 +183,12 @@ M1K_AMX M1K_INLINE void multiplyTiles(Tiles &tiles, const char *x, long xStride,
     for (int r = 0; r < next.rows; ++r)
       __builtin_prefetch(next.at + r * next.stride + i * next.step, 0, 2);
   }
-  keepSums<Tokens>(tiles, sums);
+  tiles.template store<sumTile>(sums, 64);
+  tiles.template store<sumTile + 1>(sums + tileBytes, 64);
+  if (Tokens == 2) {
+    tiles.template store<sumTile + 2>(sums + 2 * tileBytes, 64);
+    tiles.template store<sumTile + 3>(sums + 3 * tileBytes, 64);
+  }
 }
 
 /// The products of two tiles of unpacked weights with the pairs of columns of up to two of tokens,
@@ -435,7 +424,18 @@ template <class Tiles> struct TileLinear {
   /// rows, which are the first operand.
   template <int Tokens> M1K_AMX M1K_BODY void multiplyRows(int n, int from, int stop) {
     char *rowSums = sums + n / pair * 4 * tileBytes;
-    beginSums<Tokens>(tiles, rowSums, from == 0);
+    if (from == 0) {
+      tiles.template zero<sumTile>(), tiles.template zero<sumTile + 1>();
+      if (Tokens == 2)
+        tiles.template zero<sumTile + 2>(), tiles.template zero<sumTile + 3>();
+    } else {
+      tiles.template load<sumTile>(rowSums, 64);
+      tiles.template load<sumTile + 1>(rowSums + tileBytes, 64);
+      if (Tokens == 2) {
+        tiles.template load<sumTile + 2>(rowSums + 2 * tileBytes, 64);
+        tiles.template load<sumTile + 3>(rowSums + 3 * tileBytes, 64);
+      }
+    }
     // A block is unpacked before the one before it is multiplied.
     const char *now = unpackPair(n, from, from, stop), *next = nullptr;
     for (int column = from; column < stop; column += unpackColumns, now = next) {
@@ -444,7 +444,12 @@ template <class Tiles> struct TileLinear {
       multiplyFew<Tokens>(tiles, now, packed + (column - from) / tileDepth * 2L * tileBytes,
                           (least(unpackColumns, stop - column) + tileDepth - 1) / tileDepth);
     }
-    keepSums<Tokens>(tiles, rowSums);
+    tiles.template store<sumTile>(rowSums, 64);
+    tiles.template store<sumTile + 1>(rowSums + tileBytes, 64);
+    if (Tokens == 2) {
+      tiles.template store<sumTile + 2>(rowSums + 2 * tileBytes, 64);
+      tiles.template store<sumTile + 3>(rowSums + 3 * tileBytes, 64);
+    }
     if (stop < k)
       return;
     alignas(64) char turned[4 * tileBytes];
