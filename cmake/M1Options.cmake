@@ -4,7 +4,7 @@ target_compile_options(m1_options INTERFACE
   $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wno-unused-parameter>
   $<$<AND:$<BOOL:${M1_WERROR}>,$<COMPILE_LANGUAGE:C,CXX>>:-Werror>)
 if(M1_SANITIZE)
-  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${M1_SANITIZE} -fno-omit-frame-pointer>)
+  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${M1_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
   target_compile_definitions(m1_options INTERFACE M1_SANITIZED=1)
   target_link_options(m1_options INTERFACE -fsanitize=${M1_SANITIZE})
 endif()

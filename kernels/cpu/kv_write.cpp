@@ -68,7 +68,7 @@ M1K_ENTRY void m1k_cpu_kv_write(void *out, const void *q, const void *k, const v
              plane = codeBytes + M1_PAGE_SIZE * static_cast<long>(sizeof(float));
   float *buffer = M1K_STACK(head_dim);
   for (long row = begin; row < end; ++row) {
-    const float *angles = table + row * table_stride;
+    const float *angles = turned ? table + row * table_stride : nullptr;
     for (int head = 0; head < heads; ++head)
       turn(out, out_type, row * out_stride + static_cast<long>(head) * head_dim, q, q_type,
            row * q_stride + static_cast<long>(head) * head_dim, angles, turned, head_dim);

@@ -281,7 +281,9 @@ TEST(TileLinear, ProcessorAgreesWithFloat64) {
 // that are packed.
 TEST(TileLinear, ResultIsIndependentOfOtherTokens) {
   for (int type : {M1K_BF16, M1K_I8, M1K_I4}) {
-    Product p({40, 48, 1100, type, type == M1K_I4 ? 32 : 0, M1K_BF16, false, M1K_F32});
+    const bool isGrouped = type == M1K_I4; // scales of rows are f32
+    Product p({40, 48, 1100, type, isGrouped ? 32 : 0, isGrouped ? M1K_BF16 : M1K_F32, false,
+               M1K_F32});
     multiplyPlainly<>(p, 0, 0, 40);
     Matrix all = p.out;
     for (long begin = 0; begin < 40; begin += 9)
