@@ -183,6 +183,9 @@ Status readTuningTable(const schema::TuningTable &from, TuningTable *out) {
       if (!entry.algorithm() || entry.algorithm()->size() != product.algorithm.size())
         return error(StatusCode::corrupt, "product %u: an algorithm of %u words, expected %zu", i,
                      entry.algorithm() ? entry.algorithm()->size() : 0, product.algorithm.size());
+      // As in validate.cpp: FlatBuffers' verifier does not look at where elements lie.
+      if (reinterpret_cast<uintptr_t>(entry.algorithm()->Data()) % sizeof(uint64_t) != 0)
+        return error(StatusCode::corrupt, "product %u: its algorithm lies at no multiple of 8", i);
       std::copy(entry.algorithm()->begin(), entry.algorithm()->end(), product.algorithm.begin());
       product.seconds = double(entry.microseconds()) * 1e-6;
       product.heuristicSeconds = double(entry.heuristic_microseconds()) * 1e-6;

@@ -24,10 +24,18 @@ Status checkRange(const schema::Segment *segment, uint64_t limit, const std::str
   return Status();
 }
 
+/// FlatBuffers' verifier looks at where a vector's length lies, not at its elements.
+template <typename Vector> Status checkAligned(const Vector *vector, const std::string &what) {
+  if (vector && reinterpret_cast<uintptr_t>(vector->Data()) % sizeof(uint64_t) != 0)
+    return corrupt("%s: its numbers of 64 bits lie at no multiple of 8 bytes", what.c_str());
+  return Status();
+}
+
 Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes,
                  int64_t smallest = 1) {
   if (!validElement(type->element()))
     return corrupt("%s: unknown element type %u", what.c_str(), unsigned(type->element()));
+  M1_TRY(checkAligned(type->shape(), what + ": its shape"));
   uint64_t bytes = elementSize(type->element());
   if (type->shape())
     for (int64_t size : *type->shape()) {
@@ -154,6 +162,7 @@ private:
       const schema::CheckpointTensor &tensor = *module.checkpoint_tensors()->Get(i);
       if (!names.insert(tensor.name()->str()).second)
         return corrupt("checkpoint tensor %u: a second \"%s\"", i, tensor.name()->c_str());
+      M1_TRY(checkAligned(tensor.shape(), "checkpoint tensor \"" + tensor.name()->str() + "\""));
       uint64_t elements = 1;
       for (uint32_t j = 0; j < count(tensor.shape()); ++j) {
         const int64_t size = tensor.shape()->Get(j);
@@ -174,6 +183,7 @@ private:
       return corrupt("unknown transform %u", unsigned(weight.transform()));
     if (!weight.sources())
       return Status();
+    M1_TRY(checkAligned(weight.sources(), "what it is made of"));
     uint64_t elements = 0;
     for (const schema::TensorRows *rows : *weight.sources()) {
       if (rows->tensor() >= tensorElements.size())
