@@ -149,8 +149,9 @@ private:
     case ZeroPacking::gptq:
     case ZeroPacking::gptqSecond: {
       uint32_t word = wordAt(*zeros, group * (format.rows / perWord) + row / perWord);
-      return float((word >> row % perWord * format.bits & mask) +
-                   (format.zeros == ZeroPacking::gptq ? 1 : 0));
+      // A zero point of 0 less 1 is all ones (AutoGPTQ: `zeros + 1`, then the mask).
+      const uint32_t less = format.zeros == ZeroPacking::gptq ? 1 : 0;
+      return float(((word >> row % perWord * format.bits) + less) & mask);
     }
     case ZeroPacking::awq: {
       uint32_t word = wordAt(*zeros, group * (format.rows / 8) + row / 8);
