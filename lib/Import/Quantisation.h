@@ -58,6 +58,9 @@ struct Quantisation {
 /// it that describes the language model. Nothing when neither is there or after an error, which
 /// names the field whose value is not supported and what is.
 std::optional<Quantisation> readQuantisation(const Fields &config, const Fields &text);
+/// That of the config.json of a directory, which need not have one.
+mlir::FailureOr<std::optional<Quantisation>> readQuantisation(llvm::StringRef directory,
+                                                              EmitError emitError);
 
 } // namespace m1c
 

@@ -430,20 +430,28 @@ private:
 
 } // namespace
 
-LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError emitError) {
+FailureOr<std::optional<Quantisation>> m1c::readQuantisation(StringRef directory,
+                                                             EmitError emitError) {
   SmallString<256> path(directory);
   llvm::sys::path::append(path, "config.json");
-  std::optional<Quantisation> found;
-  if (isNamed(path)) {
-    FailureOr<llvm::json::Value> json = readJson(path, emitError);
-    if (failed(json))
-      return failure();
-    bool bad = false;
-    Fields config(path.str().str(), json->getAsObject(), emitError, bad);
-    found = readQuantisation(config, config.child("text_config"));
-    if (bad)
-      return failure();
-  }
+  if (!isNamed(path))
+    return std::optional<Quantisation>();
+  FailureOr<llvm::json::Value> json = readJson(path, emitError);
+  if (failed(json))
+    return failure();
+  bool bad = false;
+  Fields config(path.str().str(), json->getAsObject(), emitError, bad);
+  std::optional<Quantisation> found = readQuantisation(config, config.child("text_config"));
+  if (bad)
+    return failure();
+  return found;
+}
+
+LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError emitError) {
+  FailureOr<std::optional<Quantisation>> read = readQuantisation(directory, emitError);
+  if (failed(read))
+    return failure();
+  const std::optional<Quantisation> &found = *read;
   std::map<size_t, SourceTensor> whole;
   llvm::StringSet<> used;
   if (found) {

@@ -472,6 +472,13 @@ class Gguf(unittest.TestCase):
         self.assertEqual(self.encode("hello"), [ids["hello"]])
         # NFC: e and a combining acute accent are one character.
         self.assertEqual(self.encode("e\u0301"), bytes_of("\u00e9"))
+        # Falcon's, also falcon_mamba's: runs of punctuation, digits without the space before them, three at a time.
+        merges = [f"{a} {b}" for a, b in ("12", "34", ("12", "3"), ("12", "34"), "\u01201", "!.")]
+        tokens = [*self.TOKENS, *(merge.replace(" ", "") for merge in merges)]
+        more = {"tokenizer.ggml.tokens": tokens + [f"[PAD{i}]" for i in range(300 - len(tokens))], "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3) + [5] * (300 - len(tokens))}
+        self.build(self.CONFIG, small, **self.tokenizer("falcon", **{**more, "tokenizer.ggml.merges": [*self.MERGES, *merges]}))
+        of = {token: i for i, token in enumerate(tokens)}
+        self.assertEqual(self.encode("a 1234!."), [*bytes_of("a "), of["123"], *bytes_of("4"), of["!."]])
         self.build(self.CONFIG, small, **self.tokenizer("gpt-2", **{"tokenizer.ggml.add_bos_token": True}))
         self.assertEqual(self.encode("hell"), [1, ids["hell"]])
 

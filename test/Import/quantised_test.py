@@ -18,7 +18,7 @@ import unittest
 from importer import Importer
 
 BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
-WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "I32": 4, "I64": 8}
+WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1, "I32": 4, "I64": 8}
 
 
 def read(path):
@@ -585,6 +585,16 @@ class Quantised(unittest.TestCase):
         ):
             with self.subTest(expected):
                 self.refuse(field + expected if "'" in expected else expected, config)
+
+    def test_methods_with_types_of_their_own(self):
+        """The method is named, not the first tensor whose type nobody knows."""
+        weight = "model.layers.0.mlp.up_proj.weight"
+        pairs = lambda *shape: ("U8", list(shape), bytes(math.prod(shape)))
+        nvfp4 = group_config({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}, "nvfp4-pack-quantized")
+        for config, tensors, expected in (({"quant_method": "bitsandbytes", "load_in_4bit": True}, {weight: pairs(3072, 1), weight + ".absmax": pairs(96)}, "got bitsandbytes"),
+                                          ({"quant_method": "mxfp4"}, {weight: None, weight.removesuffix(".weight") + "_blocks": pairs(96, 2, 16)}, "got mxfp4"),
+                                          (nvfp4, {weight: None, weight + "_packed": pairs(96, 32)}, "got nvfp4-pack-quantized")):
+            self.refuse(r"config\.json: field 'quantization_config\..*" + expected, config, tensors)
 
     def test_groups_that_are_not_understood(self):
         def groups(weights, fmt, **fields):
