@@ -166,13 +166,19 @@ private:
                                  const QuantScheme &scheme, const SourceTensor &codes,
                                  const SourceTensor &scales, const SourceTensor *zeros,
                                  const SourceTensor *index) {
-    if (index)
-      for (int64_t c = 0; c < format.columns; ++c)
-        if (auto group = llvm::support::endian::read32le(index->data.data() + 4 * c);
-            group >= uint64_t(format.groups))
-          return emitError() << pathOf(*index) << ": tensor '" << index->name
-                             << "': expected groups from 0 to " << format.groups - 1 << ", got "
-                             << int32_t(group) << " of column " << c;
+    bool isInOrder = true;
+    for (int64_t c = 0; index && c < format.columns; ++c) {
+      const uint32_t group = llvm::support::endian::read32le(index->data.data() + 4 * c);
+      if (group >= uint64_t(format.groups))
+        return emitError() << pathOf(*index) << ": tensor '" << index->name
+                           << "': expected groups from 0 to " << format.groups - 1 << ", got "
+                           << int32_t(group) << " of column " << c;
+      isInOrder &= group == (format.groupSize ? c / format.groupSize : 0);
+    }
+    if (index && isInOrder) { // as the columns are without it
+      superseded.insert(index->name);
+      index = nullptr;
+    }
     ++ways[scheme.describe()];
     return SourceTensor{(module + ".weight").str(),
                         scales.type,

@@ -236,7 +236,8 @@ class Gguf(unittest.TestCase):
             else:
                 self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
         # Asked for, too: of what --quantize takes.
-        kept, _, _ = self.weights(self.file, "--quantize", "int8:32")
+        kept, _, said = self.weights(self.file, "--quantize", "int8:32")
+        self.assertIn("; the weights are imported as bf16; --quantize stored keeps int8 and int4 in groups as they are", said)
         self.assertEqual(kept["layers.0.gate_up"], got["layers.0.gate_up"])
         self.assertEqual(kept["layers.0.gate_up.scale"], got["layers.0.gate_up.scale"])
         self.assertEqual(kept["embed_tokens"][0], "300x256xbf16")

@@ -502,6 +502,28 @@ class Quantised(unittest.TestCase):
                             words[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code & 15) << c % 64 // 32 * 4
                     self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(words)))
 
+    def test_symmetric_gptq_stays_as_it_is(self):
+        """With --quantize stored: zero points that are all half the range, columns in order by their index."""
+        make = self.matrix(low=-8, high=7, scale_type="F16", group=32)
+        matrices = {}
+
+        def quantise(name, *matrix):
+            m = matrices[name] = make(*matrix)
+            m.codes, m.zeros = [[code + 8 for code in row] for row in m.codes], [[8 for _ in row] for row in m.zeros]
+            return gptq(m), m
+
+        self.write(quantise, gptq_config(group_size=32, sym=True))
+        self.compare("gptq: 7 matrices of int4 in groups of 32", "; --quantize stored keeps int8 and int4 in groups as they are")
+        got, said = self.weights("quantised", "--quantize", "stored")
+        self.assertIn("; int8 and int4 in groups stay as they are in linears", said)
+        m = matrices["model.layers.0.mlp.down_proj.weight"]
+        self.assertEqual(got["layers.0.down.scale"], (f"{m.rows}x{m.groups}xf16", pack_floats("F16", [s for row in m.scales for s in row])))
+        packed = bytearray(m.rows * -(-m.columns // 128) * 64)
+        for r, row in enumerate(m.codes):
+            for c, code in enumerate(row):
+                packed[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code - 8 & 15) << c % 64 // 32 * 4
+        self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(packed)))
+
     def test_fp8_rows_stay_as_they_are(self):
         """With --quantize fp8, codes and scales are those of the checkpoint."""
         make = self.matrix(low=0, high=0, is_float=True, scale_type="F32")
