@@ -81,13 +81,14 @@ constexpr GgufRule hybridRules[] = {
     {"ssm_norm.weight", "mamba.norm.weight", Form::flat},
     {"ssm_out.weight", "mamba.out_proj.weight"},
 };
-/// The MLP of falcon_h1 and jamba.
+/// The MLP of falcon_h1 and jamba, whose norms have names of their own.
 constexpr GgufRule preNormRules[] = {
-    {"ffn_norm.weight", "pre_ff_layernorm.weight"},
     {"ffn_gate.weight", "feed_forward.gate_proj.weight"},
     {"ffn_up.weight", "feed_forward.up_proj.weight"},
     {"ffn_down.weight", "feed_forward.down_proj.weight"},
 };
+/// gguf-py maps the whole name of this norm, with its end.
+constexpr GgufRule falconRules[] = {{"ffn_norm", "pre_ff_layernorm.weight"}};
 constexpr GgufRule graniteRules[] = {
     {"ffn_norm.weight", "post_attention_layernorm.weight"},
     {"ffn_gate.weight", "shared_mlp.input_linear.weight", Form::upperRows},
@@ -147,6 +148,7 @@ constexpr GgufRule qwen3NextRules[] = {
 };
 constexpr GgufRule jambaRules[] = {
     {"attn_norm.weight", "input_layernorm.weight"},
+    {"ffn_norm.weight", "pre_ff_layernorm.weight"},
     {"ssm_in.weight", "mamba.in_proj.weight"},
     {"ssm_conv1d.weight", "mamba.conv1d.weight", Form::conv},
     {"ssm_conv1d.bias", "mamba.conv1d.bias"},
@@ -173,7 +175,7 @@ const llvm::ArrayRef<GgufRule>
     ofQwen35[] = {attentionRules, outputRules, deltaRules, qwen35Rules},
     ofQwen3Next[] = {attentionRules, outputRules, deltaRules, qwen3NextRules, expertRules},
     ofMamba1[] = {mambaRules, mamba1Rules}, ofMamba2[] = {mambaRules, mamba2Rules},
-    ofFalconH1[] = {attentionRules, outputRules, hybridRules, preNormRules},
+    ofFalconH1[] = {attentionRules, outputRules, hybridRules, preNormRules, falconRules},
     ofGranite[] = {attentionRules, outputRules, hybridRules, graniteRules},
     ofNemotronH[] = {mambaRules, mamba2Rules, nemotronRules};
 

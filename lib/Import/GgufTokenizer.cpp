@@ -20,6 +20,8 @@ struct Split {
   bool ignoresMerges = false, addsBos = false, isNfc = false;
   /// Each digit is a word.
   bool splitsDigits = false;
+  /// Runs of punctuation are words, then ByteLevel's own; of their spelling, three digits each.
+  bool splitsTriples = false;
 };
 constexpr llvm::StringLiteral llama3Pattern =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -49,6 +51,7 @@ constexpr Split splits[] = {
     {"smollm", "", false, false, false, true},
     {"refact", "", false, false, false, true},
     {"starcoder", "", false, false, false, true},
+    {"falcon", "", false, false, false, false, true},
 };
 
 llvm::json::Object typed(StringRef type) { return llvm::json::Object{{"type", type}}; }
@@ -105,17 +108,30 @@ private:
       digits["individual_digits"] = true;
       steps.push_back(std::move(digits));
     }
+    if (split->splitsTriples) {
+      llvm::json::Object punctuation = typed("Punctuation");
+      punctuation["behavior"] = "Contiguous";
+      steps.push_back(std::move(punctuation));
+    }
     const bool isOwn = split->pattern.empty();
-    if (!isOwn) {
+    auto addWords = [&](StringRef pattern) {
       llvm::json::Object words = typed("Split");
-      words["pattern"] = llvm::json::Object{{"Regex", split->pattern}};
+      words["pattern"] = llvm::json::Object{{"Regex", pattern}};
       words["behavior"] = "Isolated";
       steps.push_back(std::move(words));
-    }
+    };
+    if (!isOwn)
+      addWords(split->pattern);
     llvm::json::Object bytes = typed("ByteLevel");
     bytes["add_prefix_space"] = fields.flag("tokenizer.ggml.add_space_prefix", false);
     bytes["use_regex"] = isOwn;
     steps.push_back(std::move(bytes));
+    if (split->splitsTriples) {
+      llvm::json::Object digits = typed("Digits");
+      digits["individual_digits"] = false;
+      steps.push_back(std::move(digits));
+      addWords("[0-9][0-9][0-9]");
+    }
     tokenizer["pre_tokenizer"] = typed("Sequence");
     (*tokenizer.getObject("pre_tokenizer"))["pretokenizers"] = std::move(steps);
     tokenizer["decoder"] = typed("ByteLevel");

@@ -112,7 +112,10 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
                             : "the weights are imported as ")
                     << (options.widenMatrices || options.activationType.isF32()
                             ? "f32, or bf16 where that holds their values"
-                            : "bf16");
+                            : "bf16")
+                    << (!options.keepsGroups && holdsGroups(data)
+                            ? "; --quantize stored keeps int8 and int4 in groups as they are"
+                            : "");
   if (generation)
     *generation = config->generation;
   return module;

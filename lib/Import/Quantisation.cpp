@@ -70,7 +70,9 @@ private:
 
   void readCompressedTensors() {
     out.method = QuantMethod::compressedTensors;
-    fields.expectWord("quantization_status", {"compressed"});
+    // "frozen" is how the library's first versions wrote compressed weights; what is compressed the
+    // tensors say.
+    fields.expectWord("quantization_status", {"compressed", "frozen"});
     Fields sparsity = fields.child("sparsity_config");
     if (std::optional<std::string> format = sparsity.string("format"); format && *format != "dense")
       sparsity.error("format") << "expected dense, got " << *format;
@@ -92,7 +94,7 @@ private:
     });
     if (quantisesActivations)
       addRuntime("activations");
-    if (out.schemes.empty() && !fields.hasFailed())
+    if (out.schemes.empty() && out.runtime.empty() && !fields.hasFailed())
       fields.error("config_groups") << "expected at least one group with 'weights'";
   }
 
@@ -187,6 +189,7 @@ private:
     out.schemes.push_back(scheme);
   }
 
+  /// [128, 128], or, as the first versions of compressed-tensors wrote it, "128x128".
   void readBlock(const Fields &from, StringRef name, QuantScheme &scheme) {
     const llvm::json::Value *value = from.find(name);
     const llvm::json::Array *list = value ? value->getAsArray() : nullptr;
@@ -194,6 +197,13 @@ private:
     if (list && list->size() == 2) {
       rows = (*list)[0].getAsInteger();
       columns = (*list)[1].getAsInteger();
+    } else if (std::optional<StringRef> text = value ? value->getAsString() : std::nullopt) {
+      auto [first, second] = text->split('x');
+      int64_t sizes[2];
+      if (!first.getAsInteger(10, sizes[0]) && !second.getAsInteger(10, sizes[1])) {
+        rows = sizes[0];
+        columns = sizes[1];
+      }
     }
     if (!rows || !columns || *rows < 1 || *columns < 1 || *rows > Fields::largest ||
         *columns > Fields::largest) {
@@ -209,10 +219,11 @@ private:
     out.method = out.methodName == "fp8" ? QuantMethod::fp8 : QuantMethod::fbgemmFp8;
     QuantScheme scheme;
     scheme.isFloat = true;
-    fields.expectWord("fmt", {"e4m3"});
+    fields.expectWord("fmt", {"e4m3", "float8_e4m3fn"});
     fields.expectWord("activation_scheme", {"dynamic", "static"});
     if (fields.has("weight_block_size"))
       readBlock(fields, "weight_block_size", scheme);
+    scheme.mayBeBlocks = !fields.mentions("weight_block_size");
     // Scales that are powers of two are stored as numbers, too.
     fields.ignore({"modules_to_not_convert", "ignored_layers", "activation_scale_ub", "scale_fmt",
                    "dequantize"});
@@ -237,7 +248,13 @@ private:
     out.isSecondGptq = fields.string(formatField).value_or("") == "gptq_v2";
     fields.expectWord("pack_dtype", {"int32"});
     fields.expectFlag("is_marlin_format", false);
-    expectNothing(fields, "dynamic", "; settings for single modules are not supported");
+    // Patterns behind "-:" name modules that stay as they are, which their tensors say, too.
+    const Fields dynamic = fields.child("dynamic");
+    dynamic.forEach([&](StringRef name, const llvm::json::Value &value) {
+      if (!name.starts_with("-:"))
+        dynamic.error(name) << "settings for single modules are not supported, got "
+                            << Fields::text(value);
+    });
     expectNothing(fields, "rotation", "; rotations of activations are not supported");
     expectNothing(fields, "adapter", "; adapters are not supported");
     // Of the quantisation, which is over, and of how the library runs it.
@@ -276,6 +293,7 @@ private:
                    "pack_impl",
                    "v2",
                    "v2_alpha"});
+    ignoreAutoRound();
     out.schemes.push_back(scheme);
   }
 
@@ -295,8 +313,19 @@ private:
       fields.error("version") << "expected gemm, got " << version;
     fields.expectWord("backend", {"autoawq"});
     fields.ignore({"modules_to_not_convert", "do_fuse", "fuse_max_seq_len", "modules_to_fuse",
-                   "exllama_config", "group_size", "q_group_size"});
+                   "exllama_config", "group_size", "q_group_size", "sym"});
+    ignoreAutoRound();
     out.schemes.push_back(scheme);
+  }
+
+  /// How AutoRound, which writes the forms of gptq and awq, too, has found the codes.
+  void ignoreAutoRound() {
+    fields.expectWord("data_type", {"int"});
+    fields.ignore({"amp", "autoround_version", "batch_size", "block_name_to_quantize",
+                   "enable_minmax_tuning", "enable_norm_bias_tuning", "enable_quanted_input",
+                   "gradient_accumulate_steps", "iters", "low_cpu_mem_usage", "low_gpu_mem_usage",
+                   "lr", "minmax_lr", "model_free", "nsamples", "scale_dtype", "seqlen",
+                   "to_quant_block_names"});
   }
 
   /// -1: whole rows.

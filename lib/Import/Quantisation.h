@@ -15,8 +15,9 @@ namespace m1c {
 /// The library that has quantised the weights, in whose form they lie.
 enum class QuantMethod { compressedTensors, fp8, fbgemmFp8, gptq, awq };
 
-/// Modules that a group of compressed-tensors names: one by its name, the class "Linear", or, as
-/// Python's re.match has it, those whose names begin with what the pattern behind "re:" matches.
+/// Modules that a group of compressed-tensors names: one by its name, the classes "Linear" and
+/// "Embedding", or, as Python's re.match has it, those whose names begin with what the pattern
+/// behind "re:" matches.
 struct QuantTarget {
   std::string text;
   std::shared_ptr<const m1rt::Regex> pattern; // null where there is none, or a single group
@@ -35,6 +36,8 @@ struct QuantScheme {
   /// One scale for the whole matrix, or one for each such block.
   bool isPerTensor = false;
   int64_t blockRows = 0, blockColumns = 0;
+  /// Nothing says whether there are blocks: those of 128 x 128, where the scales are as many.
+  bool mayBeBlocks = false;
 
   /// As in "int4 in groups of 128".
   std::string describe() const;
@@ -43,7 +46,7 @@ struct QuantScheme {
 struct Quantisation {
   QuantMethod method;
   std::string methodName;
-  /// One, but for compressed-tensors.
+  /// One, but for compressed-tensors: none where activations or caches alone are quantised.
   std::vector<QuantScheme> schemes;
   bool isSecondGptq = false; // zero points are stored as they are, not less 1
   /// How the library would quantise activations and caches, which stay as they are here; empty: not
@@ -55,6 +58,9 @@ struct Quantisation {
 /// it that describes the language model. Nothing when neither is there or after an error, which
 /// names the field whose value is not supported and what is.
 std::optional<Quantisation> readQuantisation(const Fields &config, const Fields &text);
+/// That of the config.json of a directory, which need not have one.
+mlir::FailureOr<std::optional<Quantisation>> readQuantisation(llvm::StringRef directory,
+                                                              EmitError emitError);
 
 } // namespace m1c
 

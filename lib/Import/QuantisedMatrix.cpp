@@ -37,7 +37,7 @@ public:
   QuantisedMatrix(const MatrixFormat &format, std::vector<SourceTensor> parts, int zeros, int index)
       : TensorCode(std::move(parts)), format(format), codes(this->parts[0]), scales(this->parts[1]),
         zeros(zeros ? &this->parts[zeros] : nullptr),
-        groupIndex(index ? &this->parts[index] : nullptr) {}
+        groupIndex(index ? &this->parts[index] : nullptr), isCentred(hasCentredZeros()) {}
 
   void decode(int64_t first, int64_t count, float *out) const override {
     unpack(first, count, out);
@@ -89,13 +89,13 @@ public:
     return true;
   }
 
-  /// Codes less no zero point, by scales of rows of groups.
+  /// Codes less no zero point, or all less half their range, by scales of rows of groups.
   std::optional<StoredGroups> storedGroups() const override {
     const bool isInteger =
-        format.packing == CodePacking::int8 || format.packing == CodePacking::packed;
+        format.packing == CodePacking::int8 || format.packing == CodePacking::packed || isCentred;
     const int bits = format.packing == CodePacking::int8 ? 8 : int(format.bits);
-    if (!isInteger || zeros || groupIndex || format.rowBlock != 1 || format.groups < 2 ||
-        !llvm::is_contained(m1::groupSizes, format.groupSize) ||
+    if (!isInteger || (zeros && !isCentred) || groupIndex || format.rowBlock != 1 ||
+        format.groups < 2 || !llvm::is_contained(m1::groupSizes, format.groupSize) ||
         format.groups != m1::groupsOf(format.columns, format.groupSize) ||
         (scales.type != StoredType::bf16 && scales.type != StoredType::f16))
       return std::nullopt;
@@ -104,8 +104,9 @@ public:
   void readGroups(int64_t row, int8_t *out, uint16_t *outScales) const override {
     std::vector<float> values(format.columns);
     unpack(row, 1, values.data());
+    const int zero = isCentred ? 1 << (format.bits - 1) : 0;
     for (int64_t c = 0; c < format.columns; ++c)
-      out[c] = int8_t(values[c]);
+      out[c] = int8_t(int(values[c]) - zero);
     for (int64_t group = 0; group < format.groups; ++group)
       outScales[group] =
           llvm::support::endian::read16le(scales.data.data() + 2 * placeOf(row, group));
@@ -114,6 +115,17 @@ public:
 private:
   int64_t placeOf(int64_t row, int64_t group) const {
     return row / format.rowBlock * format.rowStride + group * format.groupStride;
+  }
+
+  /// Whether codes from 0 up all have half their range as zero point, as GPTQ's `sym` makes them.
+  bool hasCentredZeros() const {
+    if (format.packing != CodePacking::gptq && format.packing != CodePacking::awq)
+      return false;
+    for (int64_t row = 0; row < format.rows; ++row)
+      for (int64_t group = 0; group < format.groups; ++group)
+        if (zeroAt(row, group) != float(1 << (format.bits - 1)))
+          return false;
+    return true;
   }
 
   void scaleValues(MutableArrayRef<float> values, float zero, float scale) const {
@@ -149,8 +161,9 @@ private:
     case ZeroPacking::gptq:
     case ZeroPacking::gptqSecond: {
       uint32_t word = wordAt(*zeros, group * (format.rows / perWord) + row / perWord);
-      return float((word >> row % perWord * format.bits & mask) +
-                   (format.zeros == ZeroPacking::gptq ? 1 : 0));
+      // A zero point of 0 less 1 is all ones (AutoGPTQ: `zeros + 1`, then the mask).
+      const uint32_t less = format.zeros == ZeroPacking::gptq ? 1 : 0;
+      return float(((word >> row % perWord * format.bits) + less) & mask);
     }
     case ZeroPacking::awq: {
       uint32_t word = wordAt(*zeros, group * (format.rows / 8) + row / 8);
@@ -216,6 +229,7 @@ private:
   const MatrixFormat format;
   const SourceTensor &codes, &scales;
   const SourceTensor *zeros, *groupIndex;
+  const bool isCentred;
 };
 
 } // namespace

@@ -44,6 +44,7 @@ bool isFloat(StoredType type) {
 /// its name (3), a pattern (2), or its class (1). `problem` says which pattern takes too long.
 int closeness(const QuantScheme &scheme, StringRef module, std::string &problem) {
   int best = 0;
+  const bool isEmbedding = module.rsplit('.').second.starts_with("embed");
   for (const QuantTarget &target : scheme.targets) {
     std::vector<m1rt::Regex::Span> matches;
     if (target.text == module)
@@ -51,7 +52,7 @@ int closeness(const QuantScheme &scheme, StringRef module, std::string &problem)
     else if (target.pattern && target.pattern->findAll(module, matches, problem) &&
              !matches.empty() && matches[0].begin == 0)
       best = std::max(best, 2);
-    else if (target.text == "Linear")
+    else if (target.text == (isEmbedding ? "Embedding" : "Linear"))
       best = std::max(best, 1);
   }
   return best;
@@ -73,6 +74,10 @@ public:
         continue;
       }
       const bool isWeight = module.consume_back(".weight");
+      if (isWeight && isFloat(tensor.type) && data.find((module + ".weight_scale").str()))
+        return emitError() << pathOf(tensor) << ": tensor '" << tensor.name << "': expected codes, "
+                           << "as there is '" << module << ".weight_scale', got "
+                           << nameOf(tensor.type);
       if (quantisation.method == QuantMethod::gptq || quantisation.method == QuantMethod::awq) {
         if (!module.consume_back(".qweight"))
           continue;
@@ -161,13 +166,19 @@ private:
                                  const QuantScheme &scheme, const SourceTensor &codes,
                                  const SourceTensor &scales, const SourceTensor *zeros,
                                  const SourceTensor *index) {
-    if (index)
-      for (int64_t c = 0; c < format.columns; ++c)
-        if (auto group = llvm::support::endian::read32le(index->data.data() + 4 * c);
-            group >= uint64_t(format.groups))
-          return emitError() << pathOf(*index) << ": tensor '" << index->name
-                             << "': expected groups from 0 to " << format.groups - 1 << ", got "
-                             << int32_t(group) << " of column " << c;
+    bool isInOrder = true;
+    for (int64_t c = 0; index && c < format.columns; ++c) {
+      const uint32_t group = llvm::support::endian::read32le(index->data.data() + 4 * c);
+      if (group >= uint64_t(format.groups))
+        return emitError() << pathOf(*index) << ": tensor '" << index->name
+                           << "': expected groups from 0 to " << format.groups - 1 << ", got "
+                           << int32_t(group) << " of column " << c;
+      isInOrder &= group == (format.groupSize ? c / format.groupSize : 0);
+    }
+    if (index && isInOrder) { // as the columns are without it
+      superseded.insert(index->name);
+      index = nullptr;
+    }
     ++ways[scheme.describe()];
     return SourceTensor{(module + ".weight").str(),
                         scales.type,
@@ -180,9 +191,9 @@ private:
 
   /// The first of the closest group.
   const QuantScheme *schemeOf(StringRef module, const SourceTensor &codes) const {
-    const QuantScheme *found = &quantisation.schemes.front();
     if (quantisation.schemes.size() == 1)
-      return found;
+      return &quantisation.schemes.front();
+    const QuantScheme *found = nullptr;
     int best = 0;
     std::string problem;
     for (const QuantScheme &scheme : quantisation.schemes)
@@ -190,7 +201,7 @@ private:
         best = here;
         found = &scheme;
       }
-    if (best && problem.empty())
+    if (found && problem.empty())
       return found;
     if (!problem.empty())
       emitError() << pathOf(codes) << ": tensor '" << codes.name
@@ -271,6 +282,13 @@ private:
                                     QuantScheme &scheme, MatrixFormat &format) const {
     const int64_t rows = format.rows, columns = format.columns;
     SmallVector<Shape> shapes;
+    if (scheme.mayBeBlocks) {
+      const Shape blocks{int64_t(llvm::divideCeil(rows, 128)),
+                         int64_t(llvm::divideCeil(columns, 128))};
+      const SourceTensor *scales = data.find((module + "." + part).str());
+      if (scales && scales->shape == blocks && scales->shape[0] != rows)
+        scheme.blockRows = scheme.blockColumns = 128;
+    }
     if (scheme.blockRows) {
       shapes = {{int64_t(llvm::divideCeil(rows, scheme.blockRows)),
                  int64_t(llvm::divideCeil(columns, scheme.blockColumns))}};
@@ -341,9 +359,12 @@ private:
     const SourceTensor *scales = requireScales(module, "weight_scale", codes, scheme, format);
     const SourceTensor *zeros = nullptr;
     if (scales && !scheme.isSymmetric) {
-      // Of the matrix' only scale it is a number; others are packed.
-      format.zeros = scheme.isPerTensor ? ZeroPacking::int8 : ZeroPacking::packed;
-      zeros = scheme.isPerTensor
+      // Of the matrix' only scale it is a number; others are packed, but by the library's first
+      // versions.
+      const SourceTensor *found = data.find((module + ".weight_zero_point").str());
+      const bool areNumbers = scheme.isPerTensor || (found && found->type == StoredType::i8);
+      format.zeros = areNumbers ? ZeroPacking::int8 : ZeroPacking::packed;
+      zeros = areNumbers
                   ? require(module, "weight_zero_point", codes, {StoredType::i8}, {scales->shape})
                   : require(module, "weight_zero_point", codes, {StoredType::i32},
                             {{int64_t(llvm::divideCeil(format.rows, n)), format.groups}});
@@ -415,29 +436,37 @@ private:
 
 } // namespace
 
-LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError emitError) {
+FailureOr<std::optional<Quantisation>> m1c::readQuantisation(StringRef directory,
+                                                             EmitError emitError) {
   SmallString<256> path(directory);
   llvm::sys::path::append(path, "config.json");
-  std::optional<Quantisation> found;
-  if (isNamed(path)) {
-    FailureOr<llvm::json::Value> json = readJson(path, emitError);
-    if (failed(json))
-      return failure();
-    bool bad = false;
-    Fields config(path.str().str(), json->getAsObject(), emitError, bad);
-    found = readQuantisation(config, config.child("text_config"));
-    if (bad)
-      return failure();
-  }
+  if (!isNamed(path))
+    return std::optional<Quantisation>();
+  FailureOr<llvm::json::Value> json = readJson(path, emitError);
+  if (failed(json))
+    return failure();
+  bool bad = false;
+  Fields config(path.str().str(), json->getAsObject(), emitError, bad);
+  std::optional<Quantisation> found = readQuantisation(config, config.child("text_config"));
+  if (bad)
+    return failure();
+  return found;
+}
+
+LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError emitError) {
+  FailureOr<std::optional<Quantisation>> read = readQuantisation(directory, emitError);
+  if (failed(read))
+    return failure();
+  const std::optional<Quantisation> &found = *read;
   std::map<size_t, SourceTensor> whole;
   llvm::StringSet<> used;
   if (found) {
     Resolver resolver(*this, *found, emitError);
     if (failed(resolver.resolve(whole, used)))
       return failure();
-    if (!whole.empty())
-      quantisation = found->methodName + ": " + resolver.describe();
-    if (!whole.empty() && !found->runtime.empty())
+    if (!whole.empty() || found->schemes.empty())
+      quantisation = found->methodName + ": " + (whole.empty() ? "no matrix" : resolver.describe());
+    if (!quantisation.empty() && !found->runtime.empty())
       quantisation += "; " + found->runtime + ", which the library quantises, too, are not";
   }
   std::vector<SourceTensor> kept;

@@ -3,6 +3,7 @@
 #include "BlockDiagonal.h"
 #include "Fields.h"
 #include "Json.h"
+#include "Quantisation.h"
 #include "base/foreign_file.h"
 #include "m1c/Checkpoint.h"
 #include "m1c/Import.h"
@@ -275,7 +276,9 @@ static bool giveUsualNames(std::vector<SourceTensor> &tensors) {
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
   if (llvm::json::Object config; isGgufFile(directory))
     return openGguf(directory, config, emitError);
-  if (failed(openFiles(directory, emitError)))
+  // A method that is not supported is named before its tensors, which may be of any type.
+  if (failed(checkDirectory(directory, emitError)) ||
+      failed(readQuantisation(directory, emitError)) || failed(openFiles(directory, emitError)))
     return failure();
   if (giveUsualNames(tensors)) {
     index.clear();
@@ -291,8 +294,6 @@ LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
 }
 
 LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError) {
-  if (failed(checkDirectory(directory, emitError)))
-    return failure();
   SmallString<256> single(directory), indexPath(directory);
   llvm::sys::path::append(single, "model.safetensors");
   llvm::sys::path::append(indexPath, "model.safetensors.index.json");

@@ -31,7 +31,7 @@ OUTSIDE = {"model.embed_tokens.weight": "token_embd.weight", "backbone.embedding
            "lm_head.weight": "output.weight"}
 
 
-def gguf_name(name, of_delta=False):
+def gguf_name(name, of_delta=False, is_falcon=False):
     layer = re.match(r"(?:model|backbone)\.layers\.(\d+)\.(.*?)(\.weight|\.bias|)$", name)
     if not layer:
         return OUTSIDE[name]
@@ -40,6 +40,8 @@ def gguf_name(name, of_delta=False):
         return f"blk.{layer[1]}.ssm_dt.bias"
     if of_delta and part == "post_attention_layernorm":
         part = "post_attention_norm"
+    if is_falcon and part == "pre_ff_layernorm":  # gguf-py's tensor_mapping.py has this name with its end
+        suffix = ""
     return f"blk.{layer[1]}.{PARTS.get(part, part)}{suffix}"
 
 
@@ -126,7 +128,7 @@ def llama_cpp(config, tensors):
         elif is_second and name.endswith((".mixer.norm.weight", ".mamba.norm.weight")):
             groups = config.get("n_groups", config.get("mamba_n_groups"))
             shape = [groups, shape[0] // groups]
-        out[gguf_name(name)] = ("F32", shape, data)
+        out[gguf_name(name, is_falcon=config["model_type"] == "falcon_h1")] = ("F32", shape, data)
     for (name, *shape), matrices in experts.items():
         out[name] = ("F32", [len(matrices), *shape], b"".join(matrices))
     return out

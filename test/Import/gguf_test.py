@@ -236,7 +236,8 @@ class Gguf(unittest.TestCase):
             else:
                 self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
         # Asked for, too: of what --quantize takes.
-        kept, _, _ = self.weights(self.file, "--quantize", "int8:32")
+        kept, _, said = self.weights(self.file, "--quantize", "int8:32")
+        self.assertIn("; the weights are imported as bf16; --quantize stored keeps int8 and int4 in groups as they are", said)
         self.assertEqual(kept["layers.0.gate_up"], got["layers.0.gate_up"])
         self.assertEqual(kept["layers.0.gate_up.scale"], got["layers.0.gate_up.scale"])
         self.assertEqual(kept["embed_tokens"][0], "300x256xbf16")
@@ -472,6 +473,13 @@ class Gguf(unittest.TestCase):
         self.assertEqual(self.encode("hello"), [ids["hello"]])
         # NFC: e and a combining acute accent are one character.
         self.assertEqual(self.encode("e\u0301"), bytes_of("\u00e9"))
+        # Falcon's, also falcon_mamba's: runs of punctuation, digits without the space before them, three at a time.
+        merges = [f"{a} {b}" for a, b in ("12", "34", ("12", "3"), ("12", "34"), "\u01201", "!.")]
+        tokens = [*self.TOKENS, *(merge.replace(" ", "") for merge in merges)]
+        more = {"tokenizer.ggml.tokens": tokens + [f"[PAD{i}]" for i in range(300 - len(tokens))], "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3) + [5] * (300 - len(tokens))}
+        self.build(self.CONFIG, small, **self.tokenizer("falcon", **{**more, "tokenizer.ggml.merges": [*self.MERGES, *merges]}))
+        of = {token: i for i, token in enumerate(tokens)}
+        self.assertEqual(self.encode("a 1234!."), [*bytes_of("a "), of["123"], *bytes_of("4"), of["!."]])
         self.build(self.CONFIG, small, **self.tokenizer("gpt-2", **{"tokenizer.ggml.add_bos_token": True}))
         self.assertEqual(self.encode("hell"), [1, ids["hell"]])
 

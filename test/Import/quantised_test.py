@@ -18,7 +18,7 @@ import unittest
 from importer import Importer
 
 BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
-WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "I32": 4, "I64": 8}
+WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "U8": 1, "I32": 4, "I64": 8}
 
 
 def read(path):
@@ -154,7 +154,7 @@ def compressed(m, *, bits=4, packed=True, asymmetric=False, per_tensor=False, in
 def gptq(m, *, bits=4, less=1, index=True):
     """Codes are packed along the columns' dimension, which comes first; zero points along the rows', less 1."""
     codes = transpose([words(row, bits) for row in m.codes])
-    zeros = [words([zero - less for zero in column], bits) for column in transpose(m.zeros)]
+    zeros = [words([zero - less & (1 << bits) - 1 for zero in column], bits) for column in transpose(m.zeros)]
     parts = {"qweight": ("I32", [len(codes), m.rows], pack_words(codes)), "qzeros": ("I32", [m.groups, len(zeros[0])], pack_words(zeros)),
              "scales": (m.scale_type, [m.groups, m.rows], pack_floats(m.scale_type, [s for column in transpose(m.scales) for s in column]))}
     if index:
@@ -224,10 +224,10 @@ class Quantised(unittest.TestCase):
         for name, (dtype, shape, data) in self.golden.items():
             if re.match(r"model\.layers\.(\d+)", name) and int(name.split(".")[2]) >= layers:
                 continue
-            if intermediate and ".mlp." in name:  # fewer rows, or columns
+            if intermediate and ".mlp." in name:  # another number of rows, or columns
                 values = unpack_floats(dtype, data)
                 rows, columns = (shape[0], intermediate) if "down_proj" in name else (intermediate, shape[1])
-                data = pack_floats(dtype, [values[r * shape[1] + c] for r in range(rows) for c in range(columns)])
+                data = pack_floats(dtype, [values[(r * shape[1] + c) % len(values)] for r in range(rows) for c in range(columns)])
                 shape = [rows, columns]
                 config["intermediate_size"] = intermediate
             made = quantise(name, unpack_floats(dtype, data), *shape) if "_proj.weight" in name else None
@@ -293,6 +293,42 @@ class Quantised(unittest.TestCase):
         self.check(lambda name, *matrix: (lambda m: (compressed(m, asymmetric=True), m))(make(*matrix)),
                    group_config({"num_bits": 4, "strategy": "channel", "symmetric": False}, "pack-quantized"), "7 matrices of int4 with scales of rows", intermediate=35)
 
+    def test_what_first_versions_wrote(self):
+        """Zero points that are not packed; the status "frozen"; a block as a text."""
+        make = self.matrix(low=-8, high=7, group=16, asymmetric=True, scale_type="BF16")
+
+        def quantise(name, *matrix):
+            m = make(*matrix)
+            zeros = [zero for row in m.zeros for zero in row]
+            return {**compressed(m), "weight_zero_point": ("I8", [m.rows, m.groups], struct.pack(f"<{len(zeros)}b", *zeros))}, m
+
+        self.check(quantise, group_config({"num_bits": 4, "group_size": 16, "symmetric": False}, "pack-quantized", quantization_status="frozen"), "7 matrices of int4 in groups of 16")
+        make = self.matrix(low=0, high=0, is_float=True, scale_type="BF16", group=40, block_rows=24)
+        self.check(lambda name, *matrix: (lambda m: (compressed(m, packed=False, is_float=True), m))(make(*matrix)),
+                   group_config({"num_bits": 8, "type": "float", "strategy": "block", "block_structure": "24x40"}, "float-quantized"), "of float8 in blocks of 24x40")
+
+    def test_embeddings_and_formats_of_groups(self):
+        """The class "Embedding" beside "Linear", each group in a format of its own."""
+        linear, table = self.matrix(low=-8, high=7, group=32, scale_type="BF16"), self.matrix(low=-127, high=127, scale_type="BF16")
+        config = group_config({"num_bits": 4, "group_size": 32, "strategy": "group"}, "mixed-precision")
+        config["config_groups"]["group_0"]["format"] = "pack-quantized"
+        config["config_groups"]["group_1"] = {"targets": ["Embedding"], "format": "int-quantized", "weights": {"num_bits": 8, "strategy": "channel"}}
+        quantised = self.write(lambda name, *matrix: (lambda m: (compressed(m), m))(linear(*matrix)), config)
+        plain = read(os.path.join(self.path("plain"), "model.safetensors"))
+        name = "model.embed_tokens.weight"
+        dtype, shape, data = quantised.pop(name)
+        m = table(unpack_floats(dtype, data), *shape)
+        quantised.update({name.removesuffix("weight") + part: tensor for part, tensor in compressed(m, packed=False).items()})
+        with open(os.path.join(self.path("quantised"), "config.json")) as file:
+            write(self.path("quantised"), quantised, json.load(file))
+        with open(os.path.join(self.path("plain"), "config.json")) as file:
+            write(self.path("plain"), {**plain, name: m.plain}, json.load(file))
+        self.compare("7 matrices of int4 in groups of 32", "1 matrix of int8 with scales of rows")
+
+    def test_caches_alone(self):
+        config = dict(group_config({}, "dense"), config_groups={}, kv_cache_scheme={"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False, "symmetric": True})
+        self.check(lambda *matrix: None, config, "compressed-tensors: no matrix; caches, which the library quantises, too, are not")
+
     def test_int8_with_dynamic_activations(self):
         make = self.matrix(low=-128, high=127, scale_type="BF16")
         config = group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")
@@ -347,6 +383,12 @@ class Quantised(unittest.TestCase):
                    {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [24, 40], "modules_to_not_convert": ["lm_head"]},
                    "fp8: 7 matrices of float8 in blocks of 24x40", "activations")
 
+    def test_fp8_in_blocks_of_which_nothing_is_said(self):
+        """Blocks are 128 x 128 without weight_block_size, where the scales are as many (transformers' FineGrainedFP8Config)."""
+        make = self.matrix(low=0, high=0, is_float=True, scale_type="F32", group=128, block_rows=128)
+        self.check(lambda name, *matrix: (lambda m: (fp8(m, "weight_scale_inv"), m))(make(*matrix)),
+                   {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "float8_e4m3fn"}, "of float8 in blocks of 128x128", intermediate=130)
+
     def test_fp8_with_one_scale_and_with_scales_of_rows(self):
         one = self.matrix(low=0, high=0, is_float=True, scale_type="F32", per_tensor=True)
         rows = self.matrix(low=0, high=0, is_float=True, scale_type="F32")
@@ -370,7 +412,8 @@ class Quantised(unittest.TestCase):
 
     def test_gptq(self):
         for bits, size, less, fields in ((4, 16, 1, {}), (8, 32, 1, {}), (4, -1, 1, {}), (4, 16, 0, {"checkpoint_format": "gptq_v2"})):
-            make = self.matrix(low=less, high=(1 << bits) - 1, group=max(size, 0), asymmetric=True, scale_type="F16")
+            # A zero point of 0 less 1 is all ones.
+            make = self.matrix(low=0, high=(1 << bits) - 1, group=max(size, 0), asymmetric=True, scale_type="F16")
             with self.subTest(bits=bits, size=size, less=less):
                 self.check(lambda name, *matrix: (lambda m: (gptq(m, bits=bits, less=less), m))(make(*matrix)), gptq_config(bits=bits, group_size=size, **fields), f"gptq: 7 matrices of int{bits}")
 
@@ -384,6 +427,20 @@ class Quantised(unittest.TestCase):
             return gptq(m), m
 
         self.check(quantise, gptq_config(desc_act=True))
+
+    def test_what_others_write(self):
+        """AutoRound's fields, and modules that stay as they are by patterns."""
+        tuning = {"data_type": "int", "iters": 200, "nsamples": 512, "seqlen": 2048, "lr": 0.005, "minmax_lr": 0.005, "enable_minmax_tuning": True, "enable_quanted_input": True,
+                  "autoround_version": "0.12.2", "low_gpu_mem_usage": True, "scale_dtype": "torch.float16", "to_quant_block_names": None}
+        make = self.matrix(low=0, high=15, group=16, asymmetric=True, scale_type="F16")
+
+        def quantise(name, *matrix):
+            m = make(*matrix)
+            return None if "o_proj" in name else (gptq(m), m)
+
+        self.check(quantise, gptq_config(dynamic={"-:.*o_proj.*": {}}, **tuning), "6 matrices of int4 in groups of 16")
+        self.check(lambda name, *matrix: (lambda m: (awq(m), m))(make(*matrix)), {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True, "sym": False, **tuning},
+                   "awq: 7 matrices of int4 in groups of 16")
 
     def test_awq(self):
         make = self.matrix(low=0, high=15, group=32, asymmetric=True, scale_type="F16")
@@ -445,6 +502,28 @@ class Quantised(unittest.TestCase):
                             words[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code & 15) << c % 64 // 32 * 4
                     self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(words)))
 
+    def test_symmetric_gptq_stays_as_it_is(self):
+        """With --quantize stored: zero points that are all half the range, columns in order by their index."""
+        make = self.matrix(low=-8, high=7, scale_type="F16", group=32)
+        matrices = {}
+
+        def quantise(name, *matrix):
+            m = matrices[name] = make(*matrix)
+            m.codes, m.zeros = [[code + 8 for code in row] for row in m.codes], [[8 for _ in row] for row in m.zeros]
+            return gptq(m), m
+
+        self.write(quantise, gptq_config(group_size=32, sym=True))
+        self.compare("gptq: 7 matrices of int4 in groups of 32", "; --quantize stored keeps int8 and int4 in groups as they are")
+        got, said = self.weights("quantised", "--quantize", "stored")
+        self.assertIn("; int8 and int4 in groups stay as they are in linears", said)
+        m = matrices["model.layers.0.mlp.down_proj.weight"]
+        self.assertEqual(got["layers.0.down.scale"], (f"{m.rows}x{m.groups}xf16", pack_floats("F16", [s for row in m.scales for s in row])))
+        packed = bytearray(m.rows * -(-m.columns // 128) * 64)
+        for r, row in enumerate(m.codes):
+            for c, code in enumerate(row):
+                packed[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code - 8 & 15) << c % 64 // 32 * 4
+        self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(packed)))
+
     def test_fp8_rows_stay_as_they_are(self):
         """With --quantize fp8, codes and scales are those of the checkpoint."""
         make = self.matrix(low=0, high=0, is_float=True, scale_type="F32")
@@ -504,7 +583,8 @@ class Quantised(unittest.TestCase):
             (gptq_config(group_size=0), r"group_size': expected a positive number or -1, got 0"),
             (gptq_config(checkpoint_format="marlin"), r"checkpoint_format': expected gptq or gptq_v2, got marlin"),
             (gptq_config(rotation="hadamard"), r"rotation': expected null, got \"hadamard\"; rotations of activations are not supported"),
-            (gptq_config(dynamic={"-:mlp": {}}), r"dynamic': expected null"),
+            (gptq_config(dynamic={"+:mlp": {"bits": 8}}), r"dynamic\.\+:mlp': settings for single modules are not supported, got {\"bits\":8}"),
+            (gptq_config(data_type="mx_fp"), r"data_type': expected int, got mx_fp"),
             (gptq_config(wobble=1), r"wobble': not understood, got 1"),
             (gptq_config(desc_act="yes"), r"desc_act': expected true or false, got \"yes\""),
             (gptq_config(checkpoint_format=2), r"checkpoint_format': expected a string, got 2"),  # which two readers ask for
@@ -514,18 +594,29 @@ class Quantised(unittest.TestCase):
             ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemv"}, r"version': expected gemm, got gemv"),
             ({"quant_method": "awq", "w_bit": 3, "q_group_size": 32, "zero_point": True}, r"w_bit': expected 4, got 3"),
             ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": False}, r"zero_point': expected true, got false"),
-            ({"quant_method": "fp8", "fmt": "e5m2"}, r"fmt': expected e4m3, got e5m2"),
+            ({"quant_method": "fp8", "fmt": "e5m2"}, r"fmt': expected e4m3 or float8_e4m3fn, got e5m2"),
             ({"quant_method": "fp8", "weight_block_size": [128]}, r"weight_block_size': expected a list of two sizes of a block, got \[128\]"),
             (group_config({"num_bits": 4, "strategy": "channel"}, "marlin-24"), r"format': expected pack-quantized, int-quantized, float-quantized or naive-quantized, got marlin-24"),
             (group_config({"num_bits": 3, "strategy": "channel"}, "pack-quantized"), r"config_groups\.group_0\.weights\.num_bits': expected 4 or 8, got 3"),
             (group_config({"num_bits": 4, "type": "float", "strategy": "tensor_group"}, "float-quantized"), r"config_groups\.group_0\.weights\.num_bits': expected 8, got 4"),
             (group_config({"num_bits": 4, "strategy": "tensor_group"}, "pack-quantized"), r"config_groups\.group_0\.weights\.strategy': expected tensor, channel, group, got tensor_group"),
             (group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized", sparsity_config={"format": "sparse-24-bitmask"}), r"sparsity_config\.format': expected dense, got sparse-24-bitmask"),
+            (group_config({"num_bits": 8, "type": "float", "strategy": "block", "block_structure": "128by128"}, "float-quantized"), r"config_groups\.group_0\.weights\.block_structure': expected a list of two sizes of a block, got \"128by128\""),
             (group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized", transform_config={"config_groups": {"a": {}}}), r"transform_config\.config_groups': expected null"),
-            (group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized", quantization_status="frozen"), r"quantization_status': expected compressed, got frozen"),
+            (group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized", quantization_status="calibration"), r"quantization_status': expected compressed or frozen, got calibration"),
         ):
             with self.subTest(expected):
                 self.refuse(field + expected if "'" in expected else expected, config)
+
+    def test_methods_with_types_of_their_own(self):
+        """The method is named, not the first tensor whose type nobody knows."""
+        weight = "model.layers.0.mlp.up_proj.weight"
+        pairs = lambda *shape: ("U8", list(shape), bytes(math.prod(shape)))
+        nvfp4 = group_config({"num_bits": 4, "type": "float", "strategy": "tensor_group", "group_size": 16}, "nvfp4-pack-quantized")
+        for config, tensors, expected in (({"quant_method": "bitsandbytes", "load_in_4bit": True}, {weight: pairs(3072, 1), weight + ".absmax": pairs(96)}, "got bitsandbytes"),
+                                          ({"quant_method": "mxfp4"}, {weight: None, weight.removesuffix(".weight") + "_blocks": pairs(96, 2, 16)}, "got mxfp4"),
+                                          (nvfp4, {weight: None, weight + "_packed": pairs(96, 32)}, "got nvfp4-pack-quantized")):
+            self.refuse(r"config\.json: field 'quantization_config\..*" + expected, config, tensors)
 
     def test_groups_that_are_not_understood(self):
         def groups(weights, fmt, **fields):
@@ -570,6 +661,8 @@ class Quantised(unittest.TestCase):
             ("packed", group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized"), {}, r"\.weight_packed': expected 'weight' of a format that is not pack-quantized"),
             ("int8", None, {"weight": ("I8", [rows * columns], bytes(rows * columns))}, tensor + rf"weight': expected a matrix, got shape \[{rows * columns}\]"),
             ("int8", None, {"weight_zero_point": ("I8", [rows, 1], b"\1" * rows)}, tensor + "weight_zero_point': expected zeros where the weights are symmetric"),
+            # Numbers that the library would quantise at each step.
+            ("int8", None, {"weight": ("F32", [rows, columns], bytes(4 * rows * columns))}, tensor + rf"weight': expected codes, as there is '{re.escape(module)}weight_scale', got F32"),
             ("packed", None, {"weight_shape": sizes(-1, columns)}, tensor + rf"weight_shape': expected the sizes of a matrix, got -1 and {columns}"),
             ("packed", None, {"weight_shape": sizes(rows, 1 << 40)}, tensor + rf"weight_shape': expected the sizes of a matrix, got {rows} and {1 << 40}"),
             ("awq", {"quant_method": "awq", "bits": 4, "group_size": 17, "zero_point": True}, {}, r"': its \d+ columns are no whole number of groups of 17"),
