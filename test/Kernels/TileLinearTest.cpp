@@ -282,8 +282,8 @@ TEST(TileLinear, ProcessorAgreesWithFloat64) {
 TEST(TileLinear, ResultIsIndependentOfOtherTokens) {
   for (int type : {M1K_BF16, M1K_I8, M1K_I4}) {
     const bool isGrouped = type == M1K_I4; // scales of rows are f32
-    Product p({40, 48, 1100, type, isGrouped ? 32 : 0, isGrouped ? M1K_BF16 : M1K_F32, false,
-               M1K_F32});
+    Product p(
+        {40, 48, 1100, type, isGrouped ? 32 : 0, isGrouped ? M1K_BF16 : M1K_F32, false, M1K_F32});
     multiplyPlainly<>(p, 0, 0, 40);
     Matrix all = p.out;
     for (long begin = 0; begin < 40; begin += 9)
