@@ -258,18 +258,12 @@ bool Compilation::readModel() {
   return stage("import", [&] { return importModel(); });
 }
 
-/// Read once, since it may be a pipe, and into memory, where nobody changes it meanwhile.
-static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readModuleText(const std::string &path) {
+/// The text of a module, unless the file is another one by its name or empty.
+static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readModelText(const std::string &path) {
   auto refuse = [&](const Twine &what) { return llvm::createStringError(path + ": " + what); };
-  llvm::sys::fs::file_status status;
-  if (!llvm::sys::fs::status(path, status) &&
-      (status.type() == llvm::sys::fs::file_type::character_file ||
-       status.type() == llvm::sys::fs::file_type::block_file))
-    return refuse("is a device, expected a file"); // perhaps without an end
-  auto text = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/true,
-                                          /*IsVolatile=*/true);
+  auto text = readModuleText(path);
   if (!text)
-    return refuse(text.getError().message());
+    return text.takeError();
   if ((*text)->getBuffer().trim().empty())
     return refuse("the file is empty");
   if (llvm::StringRef(path).ends_with(".gguf"))
@@ -280,11 +274,9 @@ static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readModuleText(const 
 }
 
 bool Compilation::parseModel() {
-  auto text = readModuleText(options.model);
+  auto text = readModelText(options.model);
   if (!text)
     return fail(text.takeError());
-  if (holdsIndexArray((*text)->getBuffer()))
-    return fail(llvm::createStringError(options.model + ": " + indexArrayMessage));
   // A text may hold the kernels.
   DialectRegistry registry;
   createGenerateKernelsPass()->getDependentDialects(registry);

@@ -322,8 +322,15 @@ LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError
   }
   const llvm::json::Object *object = parsed->getAsObject();
   const llvm::json::Object *map = object ? object->getObject("weight_map") : nullptr;
-  if (!map) {
-    emitError() << indexPath.str() << ": missing field 'weight_map'";
+  if (const llvm::json::Value *there = object ? object->get("weight_map") : nullptr;
+      !map || map->empty()) {
+    auto diagnostic = emitError() << indexPath.str();
+    if (there)
+      diagnostic << ": field 'weight_map': expected an object that names the file of every tensor, "
+                    "got "
+                 << Fields::text(*there);
+    else
+      diagnostic << ": missing field 'weight_map'";
     return failure();
   }
   llvm::StringMap<std::string> shardOf;

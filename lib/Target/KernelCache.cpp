@@ -68,6 +68,8 @@ std::string KernelCache::pathOf(StringRef key) const {
 std::optional<std::vector<std::string>> KernelCache::find(StringRef key, size_t count) const {
   if (directory.empty())
     return std::nullopt;
+  if (!sys::fs::is_regular_file(pathOf(key))) // a pipe would be waited for
+    return std::nullopt;
   auto file = MemoryBuffer::getFile(pathOf(key), /*IsText=*/false,
                                     /*RequiresNullTerminator=*/false, /*IsVolatile=*/true);
   if (!file)

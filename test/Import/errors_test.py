@@ -49,6 +49,8 @@ CASES = [
     ("m1-mamba1-f32", ["raw:model.safetensors=abc"], r"model\.safetensors: truncated: 3 bytes hold no safetensors header"),
     # Neither weights nor an index.
     ("m1-mamba1-f32", ["shards:2", "raw:model.safetensors.index.json={}"], r"model\.safetensors\.index\.json: missing field 'weight_map'"),
+    *[("m1-mamba1-f32", ["shards:2", 'raw:model.safetensors.index.json={"weight_map": ' + map_ + "}"],
+       r"model\.safetensors\.index\.json: field 'weight_map': expected an object that names the file of every tensor, got " + got) for map_, got in (("{}", r"\{\}"), ("[]", r"\[\]"))],
     # A directory without any weights.
     ("m1-mamba1-f32", ["no-weights"], r"neither model\.safetensors nor model\.safetensors\.index\.json can be read"),
     # The same tensor in two shards.

@@ -274,6 +274,9 @@ class Python(unittest.TestCase):
             self.assertIn("embed", str(caught.exception))
         with self.assertRaises(ValueError):
             self.model.update_weights({}, running="stop")
+        with self.assertRaises(ValueError) as caught:  # C would take it for "embed"
+            self.model.update_weights({"embed\0": good})
+        self.assertIn("NUL", str(caught.exception))
 
     def test_bad_requests(self):
         """A request that cannot be is refused by the name of its field."""
@@ -292,9 +295,14 @@ class Python(unittest.TestCase):
         for call in (lambda: self.model.score([1, -1]), lambda: self.model.score([1, 97]), lambda: self.model.decode([2**32 + 1]),
                      lambda: self.model.engine(max_samples=-1), lambda: m1rt.Model(ARTIFACT, threads=-1)):
             self.assertRaises(ValueError, call)
+        for call, says in ((lambda: self.model.generate([[1]], 1, m1rt.Params(stop=["\ud800"])), "stop[0]: "), (lambda: m1rt.answer_of("a\udcff"), "text: "),
+                           (lambda: m1rt.Model(None), "path: ")):
+            with self.assertRaises(ValueError) as caught:
+                call()
+            self.assertIn(says, str(caught.exception))
         self.assertRaises(TypeError, self.model.generate, [[1]], 1, m1rt.Params(top_k=1.5))
         for values, says in (({"max_new_tokens": None}, "max_new_tokens"), ({"temperature": "hot"}, "temperature"), ({"ignore_eos": "no"}, "ignore_eos"),
-                             ({"logprobs": "no"}, "logprobs"), ({"stop": [1]}, "stop[0]"), ({"stop": [b"a"]}, "stop[0]"), ({"stop_tokens": 5}, "stop_tokens"),
+                             ({"logprobs": "no"}, "logprobs"), ({"stop": [1]}, "stop[0]"), ({"stop": [b"a"]}, "stop[0]"), ({"stop": 5}, "stop"), ({"stop_tokens": 5}, "stop_tokens"),
                              ({"logit_bias": [1]}, "logit_bias"), ({"logit_bias": {1: "a"}}, "logit_bias")):
             with self.assertRaises(TypeError) as caught:
                 self.model.generate([[1]], 1, m1rt.Params(**values))
@@ -340,6 +348,7 @@ class Python(unittest.TestCase):
         with self.model.engine() as engine:
             for request, sample in ((-1, None), (1, -1), (2**64, None)):
                 self.assertRaises(ValueError, engine.cancel, request, sample)
+            self.assertRaises(TypeError, engine.cancel, 1, "")
 
     def test_votes(self):
         """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""

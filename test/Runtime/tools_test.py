@@ -2,14 +2,17 @@
 """What m1-run and m1-dump answer to good and bad requests: tools_test.py BIN_DIR TOY_ARTIFACT_PROGRAM.
 
 Every case names one mistake; it must end with one message that names the fault, exit code other than 0, no output file and no crash."""
+import contextlib
 import json
 import os
 import resource
 import signal
+import socket
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -285,6 +288,64 @@ class Tools(unittest.TestCase):
             os.remove(link)
             with open(target, "rb") as file:
                 self.assertEqual(file.read(), before[target])
+
+    def test_named_pipes(self):
+        """A named pipe is waited for until its other end is taken, but not without end; where a program writes beside a file, never."""
+        pipes = [self.path(f"pipe{number}") for number in range(6)]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        key = self.path("key.pem")
+        self.assertEqual(call(os.path.join(BIN, "m1-sign"), "--new-key", key).returncode, 0)
+        run, sign, serve = (os.path.join(BIN, tool) for tool in ("m1-run", "m1-sign", "m1-serve"))
+        commands = [([run, self.art, "--max-new-tokens", "3", "--ignore-eos", "--input-ids"], "write to"),
+                    ([run, self.art, "--input-ids", self.ids("1"), "--trace"], "read from"), ([sign, self.art, "--key"], "write to"),
+                    ([sign, self.art, "--key", key, "-o"], "read from"), ([serve, self.art, "--config"], "write to"),
+                    ([serve, self.art, "--api-key-file"], "write to")]
+        running = [subprocess.Popen([*command, pipe], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for (command, _), pipe in zip(commands, pipes)]
+        time.sleep(0.2)
+        with open(pipes[0], "w") as file:
+            time.sleep(0.2)  # somebody is there and has nothing to say yet
+            file.write("1 2")
+        for process, pipe, (command, end) in zip(running, pipes, commands):
+            output, errors = process.communicate(timeout=60)
+            if pipe == pipes[0]:
+                self.assertEqual((process.returncode, len(output.split())), (0, 3), errors)
+            else:
+                self.assertGreater(process.returncode, 0, command)
+                self.assertRegex(errors, rf"error: .*{pipe}: (cannot read: )?is a pipe that nobody has opened to {end} within 5 s\n")
+        os.mkfifo(self.art + ".sig")
+        self.fails(call(sign, "--key", key, self.art), "toy.m1a.sig: is a pipe, expected a file")
+
+    def test_one_line(self):
+        """A message is one line, whatever a name holds; a text that is no UTF-8 is named by its flag."""
+        result = self.run_tool(self.path("a\nm1-run: error: b"), "--input-ids", self.ids("1"))
+        self.assertEqual((result.returncode, result.stderr.count("\n")), (1, 1), result.stderr)
+        self.assertIn("a\\nm1-run: error: b: ", result.stderr)
+        for flag in "--prompt", "--system", "--stop", "--template-arg", "--prefill":
+            result = self.run_tool(self.art, flag, b"a=c\xff")
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(f"error: {flag}: not valid UTF-8 at byte 3\n", result.stderr)
+
+    def test_load_without_descriptors(self):
+        """m1-bench --serve that cannot watch its connections says so."""
+        result = call(os.path.join(BIN, "m1-bench"), "--serve", "http://127.0.0.1:1", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (4, 4)))
+        self.fails(result, "cannot watch connections: Too many open files")
+
+    def test_load_on_a_server_without_end(self):
+        """An event that never ends is not kept until memory is gone: its request fails."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def serve():
+                client, _ = server.accept()
+                with client, contextlib.suppress(OSError):
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\ndata: ")
+                    while True:
+                        client.sendall(b"x" * 65536)
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            result = call(os.path.join(BIN, "m1-bench"), "--serve", f"http://127.0.0.1:{server.getsockname()[1]}", "--requests", "1", timeout=60)
+            thread.join()
+        self.fails(result, "1 of 1 requests failed", "1: no stream of events")
 
     def test_flags_without_effect(self):
         """A flag that would do nothing beside the others is an error, and one value is one value."""

@@ -700,7 +700,7 @@ class Behaviour(unittest.TestCase):
             keys.flush()
             for flags, expected in ((["--api-key-file", "/"], "--api-key-file: /: cannot read: Is a directory"),
                                     (["--api-key-file", "/nonexistent"], "--api-key-file: /nonexistent: cannot read: No such file or directory"),
-                                    (["--config", "/"], "--config: /: expected a file"), (["--config", "/dev/zero"], "--config: /dev/zero: expected a file"),
+                                    (["--config", "/"], "--config: /: cannot read: Is a directory"), (["--config", "/dev/zero"], "--config: /dev/zero: is a device, expected a file"),
                                     (["--config", "/nonexistent"], "--config: /nonexistent: cannot read: No such file or directory"),
                                     (["--config", ""], "--config: expected FILE, got an empty value"),
                                     (["--model-name", "a\tb"], "--model-name: expected UTF-8 without control characters"),

@@ -265,6 +265,14 @@ class Eval(unittest.TestCase):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)
             self.assertGreater(result.returncode, 0)
             self.assertIn(says, result.stderr)
+        for name, make, says in (("summary.json", os.mkfifo, "a pipe"), ("curve.svg", os.mkdir, "a directory"),
+                                 ("report.html", lambda path: os.symlink("/dev/zero", path), "a device")):
+            os.mkdir(self.path("out-" + name))
+            make(os.path.join(self.path("out-" + name), name))
+            result = self.evaluate("out-" + name)
+            self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), result.stderr)
+            self.assertIn(f"{name}: is {says}, expected a file", result.stderr)
+            self.assertEqual(os.listdir(self.path("out-" + name)), [name])  # before any work
         bad = self.path("bad.jsonl")
         for line, says in (({"question": "a", "answer": "1"}, "no field \"problem\" (there are: question); --question-field names it"),
                            ({"problem": "a", "result": "1"}, "no field \"answer\" (there are: problem, result); --answer-field names it")):

@@ -85,10 +85,19 @@ inline int usageError(const std::string &tool, const std::string &message) {
   return usageExitCode;
 }
 
+/// For CLI11's check(): what is no text, which only a file's name may be.
+inline std::string isText(const std::string &text) {
+  for (size_t at = 0, length = 0; at < text.size(); at += length)
+    if ((length = characterLength(std::string_view(text).substr(at))) == 0)
+      return "not valid UTF-8 at byte " + std::to_string(at);
+  return "";
+}
+
 /// An empty value, such as that of a variable of the shell which is not set, must not pass for an
-/// option that was not given: no option but those of texts takes one. And an option that may be
-/// given several times takes one value each time, as it is: neither the arguments that follow,
-/// which may be OUT.m1a, nor the parts of "[a,b]". Lists that commas separate may go on.
+/// option that was not given: no option but those of texts takes one, and those take UTF-8 alone.
+/// And an option that may be given several times takes one value each time, as it is: neither the
+/// arguments that follow, which may be OUT.m1a, nor the parts of "[a,b]". Lists that commas
+/// separate may go on.
 inline void refuseOddValues(CLI::App &app) {
   for (CLI::Option *option : app.get_options()) {
     const std::string type = option->get_type_name();
@@ -98,6 +107,8 @@ inline void refuseOddValues(CLI::App &app) {
             return value.empty() ? "expected " + type + ", got an empty value" : std::string();
           },
           ""));
+    if (type == "TEXT" || type == "NAME" || type == "NAME=VALUE")
+      option->check(CLI::Validator(isText, ""));
     if (option->get_items_expected_max() > 0 && option->get_allow_extra_args() &&
         option->get_delimiter() == '\0' && !option->get_positional())
       option->expected(1)->allow_extra_args(false);

@@ -1,5 +1,6 @@
 #include "input.h"
 #include "base/foreign_file.h"
+#include "base/open_file.h"
 #include "tokenizer/unicode.h"
 #include <algorithm>
 #include <cerrno>
@@ -7,7 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <memory>
 #include <sstream>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -18,6 +18,11 @@ using namespace m1rt;
 namespace m1tool {
 
 std::string inputName(const std::string &path) { return path == "-" ? "standard input" : path; }
+
+static Status unreadable(const std::string &path, const std::string &problem) {
+  return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
+               problem.c_str());
+}
 
 /// Not a device, which may have no end, other than a terminal and the one that is empty.
 static Status checkInput(int descriptor, const std::string &path) {
@@ -31,23 +36,32 @@ static Status checkInput(int descriptor, const std::string &path) {
 }
 
 Status readFile(const std::string &path, std::string *out) {
-  auto close = [](std::FILE *file) { return file == stdin ? 0 : std::fclose(file); };
-  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(
-      path == "-" ? stdin : std::fopen(path.c_str(), "rb"), close);
+  struct Input {
+    int descriptor = STDIN_FILENO;
+    ~Input() {
+      if (descriptor > STDIN_FILENO)
+        ::close(descriptor);
+    }
+  } input;
+  std::string problem;
+  if (path != "-")
+    input.descriptor = openFile(path, O_RDONLY, &problem);
+  if (input.descriptor < 0)
+    return unreadable(path, problem);
+  M1_TRY(checkInput(input.descriptor, path));
   out->clear();
-  if (file)
-    M1_TRY(checkInput(::fileno(file.get()), path));
-  char part[1 << 16];
-  size_t size = 0;
-  while (file && (size = std::fread(part, 1, sizeof part, file.get())) > 0) {
-    out->append(part, size);
+  std::vector<char> part(1 << 16);
+  ssize_t size = 0;
+  while ((size = ::read(input.descriptor, part.data(), part.size())) != 0) {
+    if (size < 0 && errno == EINTR)
+      continue;
+    if (size < 0) // also of a directory, which opens
+      return unreadable(path, std::strerror(errno));
+    out->append(part.data(), size_t(size));
     if (out->size() > mostInput) // such as of a pipe that never ends
       return error(StatusCode::invalidArgument, "%s: expected %zu MiB at most",
                    inputName(path).c_str(), mostInput >> 20);
   }
-  if (!file || std::ferror(file.get())) // also of a directory, which opens
-    return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
-                 std::strerror(errno));
   return {};
 }
 
@@ -71,10 +85,9 @@ LineReader::~LineReader() {
 
 Status LineReader::open(const std::string &path) {
   name = inputName(path);
-  descriptor = path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor >= 0)
-    return checkInput(descriptor, path);
-  return error(StatusCode::notFound, "%s: cannot read: %s", name.c_str(), std::strerror(errno));
+  std::string reason;
+  descriptor = path == "-" ? STDIN_FILENO : openFile(path, O_RDONLY, &reason);
+  return descriptor < 0 ? unreadable(path, reason) : checkInput(descriptor, path);
 }
 
 bool LineReader::next(std::string *line) {
@@ -96,8 +109,7 @@ bool LineReader::next(std::string *line) {
       size = ::read(descriptor, buffer.data(), buffer.size());
     while (size < 0 && errno == EINTR);
     if (size < 0)
-      problem =
-          error(StatusCode::notFound, "%s: cannot read: %s", name.c_str(), std::strerror(errno));
+      problem = unreadable(name, std::strerror(errno));
     buffer.resize(size_t(std::max<ssize_t>(size, 0)));
     begin = 0;
     if (size <= 0)

@@ -8,18 +8,17 @@
 
 namespace m1tool {
 
-/// The length of the character that a text begins with if it may be shown; 0 if it may not: control
-/// characters but line ends and tabs, which may be orders to the terminal, and what is no UTF-8.
-inline size_t printableLength(std::string_view text) {
+/// The length of the character that a text begins with; 0 if it is no UTF-8.
+inline size_t characterLength(std::string_view text) {
   const auto at = [&](size_t i) {
     return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
   };
   const auto follows = [&](size_t i) { return at(i) >= 0x80 && at(i) < 0xc0; };
   const unsigned first = at(0);
   if (first < 0x80)
-    return (first >= 0x20 && first != 0x7f) || first == '\n' || first == '\t' ? 1 : 0;
+    return 1;
   if (first >= 0xc2 && first < 0xe0)
-    return follows(1) && (first > 0xc2 || at(1) >= 0xa0) ? 2 : 0;
+    return follows(1) ? 2 : 0;
   if (first >= 0xe0 && first < 0xf0)
     return follows(1) && follows(2) && (first != 0xe0 || at(1) >= 0xa0) &&
                    (first != 0xed || at(1) < 0xa0)
@@ -31,9 +30,19 @@ inline size_t printableLength(std::string_view text) {
              : 0;
 }
 
-/// The text with \xNN in the place of what may not be shown, and without the middle when it is
-/// long.
-inline std::string printable(std::string_view text) {
+/// The same if the character may be shown; 0 of control characters but line ends and tabs, which
+/// may be orders to the terminal, too.
+inline size_t printableLength(std::string_view text) {
+  const unsigned char first = static_cast<unsigned char>(text[0]);
+  const bool control = first < 0x20 ? first != '\n' && first != '\t'
+                                    : first == 0x7f || (first == 0xc2 && text.size() > 1 &&
+                                                        static_cast<unsigned char>(text[1]) < 0xa0);
+  return control ? 0 : characterLength(text);
+}
+
+/// The text with \xNN in the place of what may not be shown, \n in that of line ends unless it may
+/// have several lines, and without the middle when it is long.
+inline std::string printable(std::string_view text, bool severalLines) {
   constexpr size_t head = 6000, tail = 1500;
   std::string out;
   for (size_t i = 0; i < text.size();) {
@@ -45,7 +54,9 @@ inline std::string printable(std::string_view text) {
       i = next;
     }
     const size_t length = printableLength(text.substr(i));
-    if (length > 0) {
+    if (text[i] == '\n' && !severalLines) {
+      out += "\\n";
+    } else if (length > 0) {
       out += text.substr(i, length);
     } else {
       char escaped[8];
@@ -57,9 +68,12 @@ inline std::string printable(std::string_view text) {
   return out;
 }
 
-/// "NAME: KIND: message" on standard error, by which every tool says what went wrong.
-inline void say(const std::string &tool, const char *kind, std::string_view message) {
-  std::fprintf(stderr, "%s: %s: %s\n", tool.c_str(), kind, printable(message).c_str());
+/// "NAME: KIND: message" on standard error, by which every tool says what went wrong: one line, but
+/// of notes and remarks, which show code.
+inline void say(const std::string &tool, std::string_view kind, std::string_view message) {
+  const bool severalLines = kind == "note" || kind == "remark";
+  std::fprintf(stderr, "%s: %.*s: %s\n", tool.c_str(), int(kind.size()), kind.data(),
+               printable(message, severalLines).c_str());
 }
 
 } // namespace m1tool

@@ -146,6 +146,7 @@ public:
   Reader(const Reader &) = delete;
   Reader &operator=(const Reader &) = delete;
 
+  bool opened() const { return poller >= 0 && waker >= 0; }
   /// From another thread: connects a client and sends its request.
   void add(std::unique_ptr<Client> client, const Address &address);
   void run();
@@ -250,6 +251,8 @@ void Reader::work(Client &client, uint32_t events) {
     return end(client, "status " + std::to_string(status));
   if (!client.failure.empty())
     return end(client, client.failure);
+  if (!client.finished && count > 0 && progress == StreamReader::Progress::broken)
+    return end(client, "no stream of events");
   if (!client.finished)
     return end(client, reason ? std::string("recv: ") + std::strerror(reason)
                               : std::string("the stream ends too soon"));
@@ -380,6 +383,9 @@ Status Load::run() {
       --active;
       changed.notify_one();
     }));
+  for (auto &reader : readers)
+    if (!reader->opened())
+      return error(StatusCode::ioError, "cannot watch connections: %s", std::strerror(EMFILE));
   for (auto &reader : readers)
     if (!running.start([&reader] { reader->run(); })) {
       stop();

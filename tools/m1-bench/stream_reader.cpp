@@ -7,6 +7,8 @@
 
 namespace m1bench {
 
+constexpr size_t longestEvent = size_t(8) << 20; // a server may never end one
+
 StreamReader::Progress StreamReader::head() {
   const size_t end = held.find("\r\n\r\n", position);
   if (end == std::string::npos)
@@ -50,11 +52,11 @@ StreamReader::Progress StreamReader::line() {
 }
 
 /// The next bytes of the body: events that are complete go to the sink.
-void StreamReader::body(size_t count, const Sink &sink) {
+StreamReader::Progress StreamReader::body(size_t count, const Sink &sink) {
   const std::string_view fresh(held.data() + position, count);
   position += count;
   if (code != 200)
-    return;
+    return Progress::more;
   const bool copied = !text.empty() || fresh.find('\r') != std::string_view::npos;
   if (copied) // lines may end in \r\n; JSON holds no bare \r
     std::remove_copy(fresh.begin(), fresh.end(), std::back_inserter(text), '\r');
@@ -71,6 +73,7 @@ void StreamReader::body(size_t count, const Sink &sink) {
     text.erase(0, at);
   else
     text.assign(all.substr(at));
+  return text.size() > longestEvent ? Progress::broken : Progress::more;
 }
 
 StreamReader::Progress StreamReader::take(const char *data, size_t size, const Sink &sink) {
@@ -83,9 +86,9 @@ StreamReader::Progress StreamReader::take(const char *data, size_t size, const S
       progress = head();
     } else if (state == State::data || state == State::plain) {
       const size_t count = std::min(left, held.size() - position);
-      body(count, sink);
+      progress = body(count, sink);
       left -= left == SIZE_MAX ? 0 : count;
-      if (left == 0 && state == State::plain)
+      if (progress == Progress::more && left == 0 && state == State::plain)
         progress = Progress::done;
       else if (left == 0)
         state = State::afterData;

@@ -28,7 +28,7 @@ public:
 private:
   Progress head();
   Progress line();
-  void body(size_t count, const Sink &sink);
+  Progress body(size_t count, const Sink &sink);
   enum class State { head, size, data, afterData, trailer, plain } state = State::head;
   std::string held; // received, not taken: held[position, …)
   size_t position = 0;

@@ -249,5 +249,6 @@ int main(int argc, char **argv) {
     return m1tool::usageError("m1-compile", mistake);
   if (options.output.empty())
     options.output = "-";
+  m1tool::workedOn() = options.model.c_str();
   return run(arguments) ? 0 : 1;
 }

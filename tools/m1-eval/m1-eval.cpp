@@ -40,13 +40,6 @@ std::string hex(const uint8_t *bytes, size_t size) {
   return out;
 }
 
-Status writeFile(const std::string &path, const std::string &text) {
-  OutputFile file;
-  M1_TRY(file.open(path));
-  M1_TRY(file.write(text.data(), text.size()));
-  return file.commit();
-}
-
 std::string joined(const std::vector<std::string> &parts) {
   std::string out;
   for (const std::string &part : parts)
@@ -265,6 +258,8 @@ Status run(Arguments &arguments) {
   EngineSamplerOptions &engine = arguments.engine;
   Ranks ranks;
   M1_TRY(ranks.join());
+  for (const char *name : {"summary.json", "curve.svg", "report.html"}) // known before the work
+    M1_TRY(checkOwnFile(arguments.out + "/" + name));
   std::vector<Problem> problems;
   M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
   if (!arguments.fewShot.empty())

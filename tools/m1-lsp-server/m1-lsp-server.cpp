@@ -46,7 +46,7 @@ public:
       return message;
     if (method == "textDocument/didOpen") {
       std::string &text = texts[uri->str()] = document->getString("text").value_or("").str();
-      (*document)["text"] = m1c::withoutIndexArrays(text);
+      (*document)["text"] = readable(text);
     } else if (method == "textDocument/didChange") {
       std::string &text = texts[uri->str()];
       json::Path::Root root;
@@ -56,7 +56,7 @@ public:
         return message;
       for (const lsp::TextDocumentContentChangeEvent &change : changes)
         apply(change, text);
-      *given = json::Array{json::Object{{"text", m1c::withoutIndexArrays(text)}}};
+      *given = json::Array{json::Object{{"text", readable(text)}}};
     } else {
       if (method == "textDocument/didClose")
         texts.erase(uri->str());
@@ -68,6 +68,10 @@ public:
   }
 
 private:
+  static std::string readable(const std::string &text) {
+    return m1c::withoutIndexArrays(text).substr(0, m1c::findDeepNesting(text));
+  }
+
   /// Where a position lies in the text, or its end: lines, and units of UTF-16 in a line.
   static size_t offsetOf(StringRef text, const lsp::Position &position) {
     size_t at = 0;

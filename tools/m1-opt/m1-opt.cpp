@@ -8,12 +8,11 @@
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
-#include "printable.h"
+#include "tool.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
 #include "mlir/InitAllPasses.h"
-#include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "llvm/Support/InitLLVM.h"
 #include <csignal>
@@ -39,18 +38,20 @@ static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry
     m1tool::say("m1-opt", "error", message.str());
     return failure();
   };
-  std::string message;
-  std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(input, &message);
+  if (std::string mistake = m1tool::overwrites("--output", output.str(), {input.str()});
+      !mistake.empty())
+    return fail(mistake);
+  const std::string name = input.str();
+  m1tool::workedOn() = name.c_str();
+  auto buffer = m1c::readModuleText(input);
   if (!buffer)
-    return fail(message);
-  if (m1c::holdsIndexArray(buffer->getBuffer()))
-    return fail(input + ": " + m1c::indexArrayMessage);
+    return fail(llvm::toString(buffer.takeError()));
   m1rt::OutputFile file;
   if (m1rt::Status status = file.open(output.str()); !status.ok())
     return fail(status.message());
   std::string text;
   llvm::raw_string_ostream stream(text);
-  LogicalResult result = MlirOptMain(stream, std::move(buffer), registry, config);
+  LogicalResult result = MlirOptMain(stream, std::move(*buffer), registry, config);
   if (failed(result) && output != "-")
     return failure();
   m1rt::Status status = file.write(text);

@@ -11,7 +11,6 @@
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
 #include "mlir/Parser/Parser.h"
-#include "mlir/Support/FileUtilities.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Program.h"
@@ -51,12 +50,11 @@ Status runScript(const std::string &script, const std::string &file, StringRef t
 
 Status run(const Arguments &arguments) {
   const char *path = arguments.module.c_str();
-  std::string message;
-  std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(arguments.module, &message);
+  m1tool::workedOn() = path;
+  auto buffer = m1c::readModuleText(arguments.module);
   if (!buffer)
-    return m1rt::error(StatusCode::invalidArgument, "%s", message.c_str());
-  if (m1c::holdsIndexArray(buffer->getBuffer()))
-    return m1rt::error(StatusCode::invalidArgument, "%s: %s", path, m1c::indexArrayMessage);
+    return m1rt::error(StatusCode::invalidArgument, "%s",
+                       llvm::toString(buffer.takeError()).c_str());
 
   DialectRegistry registry;
   registerAllDialects(registry);
@@ -64,7 +62,7 @@ Status run(const Arguments &arguments) {
   registry.insert<m1::M1Dialect, plan::PlanDialect>();
   MLIRContext context(registry, MLIRContext::Threading::DISABLED);
   llvm::SourceMgr sources;
-  sources.AddNewSourceBuffer(std::move(buffer), {});
+  sources.AddNewSourceBuffer(std::move(*buffer), {});
   SourceMgrDiagnosticHandler handler(sources, &context);
   // What a script looks for may be a verifier's message.
   auto module =
@@ -139,6 +137,10 @@ int main(int argc, char **argv) {
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
+  if (std::string mistake =
+          m1tool::overwrites("--output", arguments.output, {arguments.module, arguments.test});
+      !mistake.empty())
+    return m1tool::usageError("m1-reduce", mistake);
   Status status = run(arguments);
   return status.ok() ? 0 : m1tool::fail("m1-reduce", status);
 }

@@ -33,6 +33,16 @@ Status run(const Arguments &arguments) {
 
   MLIRContext context;
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();
+  std::string reason; // the first error that MLIR tells
+  context.getDiagEngine().registerHandler([&](Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+      say("m1-reference", "warning", diagnostic.str());
+    else if (reason.empty())
+      reason = diagnostic.str();
+  });
+  auto told = [&](const std::string &what) {
+    return error(StatusCode::invalidArgument, "%s", (reason.empty() ? what : reason).c_str());
+  };
   m1c::CheckpointData data;
   m1c::ImportOptions options;
   // Whose rounding is left out.
@@ -47,7 +57,7 @@ Status run(const Arguments &arguments) {
     options.kvType = Float8E4M3FNType::get(&context);
   auto module = m1c::importCheckpoint(context, arguments.model, options, data);
   if (failed(module))
-    return error(StatusCode::invalidArgument, "%s: import failed", arguments.model.c_str());
+    return told(arguments.model + ": import failed");
   if (!arguments.pipeline.empty()) {
     std::string text;
     llvm::raw_string_ostream errors(text);
@@ -60,11 +70,11 @@ Status run(const Arguments &arguments) {
     PassManager passes(&context);
     static_cast<OpPassManager &>(passes) = std::move(*parsed);
     if (failed(passes.run(**module)))
-      return error(StatusCode::invalidArgument, "pipeline '%s' failed", arguments.pipeline.c_str());
+      return told("it fails").prefixed("--pass-pipeline");
   }
   auto reference = m1c::Reference::create(**module, data);
   if (failed(reference))
-    return error(StatusCode::invalidArgument, "%s: cannot be evaluated", arguments.model.c_str());
+    return told(arguments.model + ": cannot be evaluated");
 
   std::vector<float> prefill, decode;
   std::vector<int32_t> output;
@@ -75,7 +85,7 @@ Status run(const Arguments &arguments) {
     auto result =
         (*reference)->run(function, m1c::makeReferenceBatch({{0, done, std::move(tokens)}}));
     if (failed(result))
-      return error(StatusCode::invalidArgument, "evaluation of '%s' failed", function);
+      return told(std::string("evaluation of '") + function + "' failed");
     logits->insert(logits->end(), result->logits.begin(), result->logits.end());
     next = result->nextTokens.back();
     vocabulary = static_cast<int32_t>(result->vocabSize);

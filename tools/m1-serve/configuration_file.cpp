@@ -1,10 +1,10 @@
 #include "configuration_file.h"
+#include "input.h"
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <memory>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <sstream>
+#include <utility>
 
 namespace m1serve {
 namespace {
@@ -15,17 +15,19 @@ class ConfigurationFile : public CLI::ConfigBase {
 public:
   explicit ConfigurationFile(const CLI::App &app) : app(app) {}
 
-  /// For check(), before it is read: what is there to be read, and ends.
-  std::string setPath(const std::string &name) {
-    path = name;
-    struct stat info;
-    const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
-    if (!found)
-      return path + ": cannot read: " + std::strerror(errno);
-    return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
+  /// For transform(), which may come several times: reads the file, so that CLI11 does not wait for
+  /// a pipe, nor read it twice. What that opens instead holds nothing.
+  std::string read(std::string &name) {
+    if (name != empty) {
+      if (m1rt::Status status = m1tool::readText(name, &text); !status.ok())
+        return status.message();
+      path = std::exchange(name, empty);
+    }
+    return "";
   }
 
-  std::vector<CLI::ConfigItem> from_config(std::istream &lines) const override {
+  std::vector<CLI::ConfigItem> from_config(std::istream &) const override {
+    std::istringstream lines(text);
     std::vector<CLI::ConfigItem> items;
     std::string line;
     for (size_t number = 1; std::getline(lines, line); ++number) {
@@ -90,8 +92,10 @@ private:
     item->inputs.push_back(value);
   }
 
+  static constexpr const char *empty = "/dev/null";
+
   const CLI::App &app;
-  std::string path;
+  std::string path, text;
 };
 
 } // namespace
@@ -100,7 +104,7 @@ void addConfigurationFile(CLI::App &app) {
   const auto file = std::make_shared<ConfigurationFile>(app);
   app.set_config("--config", "", "Read options from a file of lines option = value")
       ->type_name("FILE")
-      ->check([=](const std::string &path) { return file->setPath(path); }, "");
+      ->transform(CLI::Validator([=](std::string &path) { return file->read(path); }, ""));
   app.config_formatter(file);
 }
 

@@ -54,12 +54,14 @@ int main(int argc, char **argv) {
     return usageError("m1-sign", "give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone");
   if (!newKey.empty() && !out.empty())
     return usageError("m1-sign", "--output is for a signature: not with --new-key");
-  if (out.empty())
+  const bool beside = out.empty();
+  if (beside)
     out = signaturePath(artifact);
   if (std::string mistake = overwrites("--output", out, {artifact, key}); !mistake.empty())
     return usageError("m1-sign", mistake);
-  const Status status =
-      newKey.empty() ? sign(key, artifact, out) : createKeys(newKey, newKey + ".pub");
+  Status status = beside ? checkOwnFile(out) : Status();
+  if (status.ok())
+    status = newKey.empty() ? sign(key, artifact, out) : createKeys(newKey, newKey + ".pub");
   if (status.ok() && std::fflush(stdout) != 0)
     return fail("m1-sign",
                 error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));

@@ -2,6 +2,7 @@
 
 #include "artifact/approval.h"
 #include "base/mapped_file.h"
+#include "base/open_file.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -39,9 +40,25 @@ std::vector<uint8_t> messageOf(const Digest &digest) {
 }
 
 Status readKey(const std::string &path, bool isPrivate, Key *out) {
-  File file(BIO_new_file(path.c_str(), "r"));
+  std::string problem;
+  const int descriptor = openFile(path, O_RDONLY, &problem);
+  if (descriptor < 0)
+    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), problem.c_str());
+  char text[1 << 14]; // many times a key
+  size_t size = 0;
+  ssize_t count = 0;
+  while (size < sizeof text && (count = ::read(descriptor, text + size, sizeof text - size)) != 0) {
+    if (count < 0 && errno != EINTR)
+      break;
+    size += size_t(std::max<ssize_t>(count, 0));
+  }
+  const int failure = errno;
+  ::close(descriptor);
+  if (count < 0)
+    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), std::strerror(failure));
+  File file(BIO_new_mem_buf(text, int(size)));
   if (!file)
-    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), std::strerror(errno));
+    return error(StatusCode::outOfMemory, "%s: out of memory", path.c_str());
   // No callback: a key with a password is an error, not a question.
   auto noPassword = [](char *, int, int, void *) { return -1; };
   out->reset(isPrivate ? PEM_read_bio_PrivateKey(file.get(), nullptr, noPassword, nullptr)

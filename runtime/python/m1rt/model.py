@@ -187,7 +187,10 @@ class Stats:
 def _text(text: str, what: str) -> bytes:
     if not isinstance(text, str):
         raise TypeError(f"{what}: expected a str, got {text!r}")
-    data = text.encode()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as problem:
+        raise ValueError(f"{what}: the text holds a lone surrogate at {problem.start}, which is no character") from None
     if b"\0" in data:
         raise ValueError(f"{what}: the text holds a NUL character, which ends a text in C")
     return data
@@ -263,7 +266,7 @@ class Model:
         lib.model_options_init(byref(options))
         _set(options, threads=threads, verify_weights=verify_weights)
         options.device = _text(device, "device")
-        file = os.fspath(path)
+        file = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
         if not isinstance(file, str) or "\0" in file:
             raise ValueError(f"path: expected the name of a file, got {path!r}")
         lib.model_load(os.fsencode(file), byref(options), byref(self._handle))
@@ -491,6 +494,8 @@ class Engine:
             ends = _ids(params.stop_tokens, "stop_tokens")
             request.stop_tokens, request.stop_token_count = ends if len(ends) else _ids([0]), len(ends)
         given = (params.stop,) if isinstance(params.stop, str) else params.stop
+        if not isinstance(given, Iterable):
+            raise TypeError(f"stop: expected texts, got {given!r}")
         stops = [_text(stop, f"stop[{place}]") for place, stop in enumerate(given)]
         request.stop_strings, request.stop_string_count = (c_char_p * len(stops))(*stops), len(stops)
         if not isinstance(params.logit_bias, Mapping):
@@ -517,7 +522,7 @@ class Engine:
 
     def cancel(self, request: int, sample: Optional[int] = None) -> None:
         """Ends a request, or one sample of it; what it has said so far still comes as updates."""
-        if not 0 <= _whole("request", request) < 2**64 or not 0 <= _whole("sample", sample or 0) < 2**32:
+        if not 0 <= _whole("request", request) < 2**64 or not 0 <= _whole("sample", 0 if sample is None else sample) < 2**32:
             raise ValueError(f"cancel: expected a request that submit() gave, and a sample of it, got {request} and {sample}")
         if sample is None:
             lib.engine_cancel(self._live, request)

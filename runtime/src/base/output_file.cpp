@@ -1,4 +1,5 @@
 #include "base/output_file.h"
+#include "base/open_file.h"
 
 #include <atomic>
 #include <cerrno>
@@ -189,8 +190,11 @@ Status OutputFile::open(const std::string &target) {
   }
   struct stat info;
   if (::stat(target.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
-    descriptor = S_ISDIR(info.st_mode) ? -1 : ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
-    return descriptor < 0 ? failure("write", S_ISDIR(info.st_mode) ? EISDIR : errno) : Status();
+    std::string problem;
+    descriptor = openFile(target, O_WRONLY, &problem); // of a directory it fails
+    return descriptor < 0
+               ? error(StatusCode::ioError, "cannot write %s: %s", target.c_str(), problem.c_str())
+               : Status();
   }
   std::string file = target;
   if (const int code = followLinks(&file))
@@ -278,6 +282,17 @@ void OutputFile::discard() {
   temporary.clear();
   forget(std::exchange(entry, -1));
   buffer.clear();
+}
+
+Status checkOwnFile(const std::string &target) {
+  struct stat info;
+  if (::stat(target.c_str(), &info) != 0 || S_ISREG(info.st_mode))
+    return Status();
+  return error(StatusCode::ioError, "cannot write %s: is %s, expected a file", target.c_str(),
+               S_ISDIR(info.st_mode)    ? "a directory"
+               : S_ISFIFO(info.st_mode) ? "a pipe"
+               : S_ISSOCK(info.st_mode) ? "a socket"
+                                        : "a device");
 }
 
 Status writeFile(const std::string &target, std::string_view content) {

@@ -59,6 +59,9 @@ private:
 /// it.
 void removeTemporaries();
 
+/// For names that a program chooses itself: an error when what exists there is no regular file.
+Status checkOwnFile(const std::string &target);
+
 /// A whole file at once.
 Status writeFile(const std::string &target, std::string_view content);
 
