@@ -706,6 +706,9 @@ std::optional<std::string> onlyNumberOfHan(std::string_view sentence, bool concl
 } // namespace
 
 std::optional<std::string> spoken(const std::string &given, bool concludes) {
+  const size_t end = given.find_last_not_of(" \t\r\n*");
+  if (end != std::string::npos && given[end] == '?')
+    return std::nullopt;
   // Without the reason, where that does not cut a formula.
   std::string part = given;
   const std::string_view ending = lastSentence(given);

@@ -562,9 +562,12 @@ private:
     }
     if (kMarks.count(name) && marked(name))
       return;
+    const size_t next = s.find_first_not_of(' ', at);
+    auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
     if (name == "times" && !tokens.empty() &&
-        (bold == tokens.size() || tokens.back().text.compare(0, 4, "\\vec") == 0)) {
-      pushOp("\\times"); // of vectors, which must not change places
+        (bold == tokens.size() || tokens.back().text.compare(0, 4, "\\vec") == 0 ||
+         (isCapital(tokens.back().text[0]) && next < s.size() && isCapital(s[next])))) {
+      pushOp("\\times"); // of vectors or sets, which must not change places
       return;
     }
     auto op = kOperators.find(name);
@@ -654,8 +657,12 @@ private:
 std::string usualName(const std::string &command) {
   if (kDropped.count(command) || kTextCommands.count(command))
     return {};
+  if (kEllipses.count(command))
+    return "…";
+  if (const auto op = kOperators.find(command); op != kOperators.end())
+    return op->second;
   const auto renamed = kCommands.find(command);
-  return kEllipses.count(command) ? "…" : renamed == kCommands.end() ? command : renamed->second;
+  return renamed == kCommands.end() ? command : renamed->second;
 }
 
 std::optional<std::vector<Token>> tokenize(const std::string &latex) {

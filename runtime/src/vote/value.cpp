@@ -94,7 +94,10 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   if (choices)
     if (auto choice = readChoice(latex))
       return choice;
-  if (auto time = timeOfDay(latex)) {
+  auto time = timeOfDay(latex);
+  if (!time)
+    time = dateIn(latex);
+  if (time) {
     auto v = std::make_shared<Value>();
     v->text = *time;
     return v;

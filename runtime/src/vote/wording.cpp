@@ -249,6 +249,34 @@ std::vector<std::string> namedThings(const std::string &text) {
   return items;
 }
 
+std::optional<std::string> dateIn(const std::string &text) {
+  constexpr size_t longest = 12;
+  if (text.size() > longest)
+    return std::nullopt;
+  std::string date, lengths; // lengths: of its numbers
+  size_t digits = 0;
+  for (const char c : text + " ")
+    if (c == '$') {
+      continue;
+    } else if (isDigit(c)) {
+      if (digits == 1 && date.back() == '0')
+        date.pop_back();
+      date += c;
+      ++digits;
+    } else {
+      lengths += std::to_string(digits) + c;
+      date += c;
+      digits = 0;
+    }
+  date.pop_back();
+  auto is = [&](size_t at, const char *known) {
+    return lengths.size() == 6 && std::string(known).find(lengths[at]) != std::string::npos;
+  };
+  const bool year = is(0, "4") && is(1, "-") && is(2, "12") && is(3, "-") && is(4, "12");
+  const bool american = is(0, "12") && is(1, "/") && is(2, "12") && is(3, "/") && is(4, "4");
+  return (year || american) && text.back() != ' ' ? std::optional(date) : std::nullopt;
+}
+
 std::optional<std::string> timeOfDay(const std::string &latex) {
   constexpr size_t longest = 40;
   if (latex.size() > longest)
