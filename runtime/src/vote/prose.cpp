@@ -607,7 +607,7 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
       }
   }
   const bool bold = rest.substr(0, 2) == "**";
-  const std::string value = bare(rest);
+  std::string value = bare(rest);
   if (value.empty() || value.size() > longest)
     return std::nullopt;
   const bool bracket = value.size() == 3 && value[0] == '(' && value[2] == ')';
