@@ -36,14 +36,16 @@ ValuePtr keyed(const ValuePtr &value) {
 
 bool isVowel(char c) { return std::string("aeiou").find(c) != std::string::npos; }
 
-// Letters that are a word and no product of variables: short ones that answer questions, three
-// capitals (SAS is not SSA), names (Tim), and three letters with a vowel between two consonants
+// Letters that are a word and no product of variables: short ones that answer questions, Roman
+// numbers, three capitals (SAS is not SSA), names (Tim), and three letters with a vowel between two consonants
 // (cat is not act), but for those in the order in which factors are written (bay).
 bool isShortWord(const std::string &letters) {
   static const std::set<std::string> words = {"no",  "yes", "on",  "off", "odd", "all", "one",
                                               "two", "six", "ten", "red", "day", "sun", "mon",
                                               "tue", "wed", "thu", "fri", "sat", "dne"};
   auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
+  if (letters.size() > 1 && letters.find_first_not_of("IVX") == std::string::npos) // IV is not VI
+    return true;
   const size_t capitals =
       static_cast<size_t>(std::count_if(letters.begin(), letters.end(), isCapital));
   if (words.count(lowerCase(letters)))
@@ -77,6 +79,11 @@ std::string usualWording(std::string text) {
     if (text.find("solutions") == text.size() - 9)
       text.pop_back();
   }
+  constexpr size_t longest = 100;
+  if (!text.empty() && text.size() < longest && isDigit(text[0])) // 3 hours and 20 minutes
+    for (size_t at = text.find("and", 1); at != std::string::npos; at = text.find("and", at + 1))
+      if (isLetter(text[at - 1]) && at + 3 < text.size() && isDigit(text[at + 3]))
+        text.erase(at, 3);
   if (begins("infinitelymany"))
     (void)dropEnd("solutions");
   for (const char *ending : {"st", "nd", "rd", "th"}) // January 5th
@@ -94,6 +101,10 @@ std::string usualWording(std::string text) {
                                               "allrealvaluesofx",
                                               "allrealx",
                                               "everyrealnumber"};
+  static const std::set<std::string> integers = {"allintegers", "integers", "thesetofintegers",
+                                                 "anyinteger", "thesetofallintegers"};
+  if (integers.count(text))
+    return "ℤ";
   static const std::set<std::string> none = {"nosolution", "emptyset", "theemptyset", "nullset",
                                              "thenullset"};
   if (none.count(text))
@@ -114,6 +125,8 @@ ValuePtr word(const std::string &text) {
   v->text = usualWording(lowerCase(text));
   if (v->text == "ℝ")
     return canonical(readAnswer("\\mathbb{R}"));
+  if (v->text == "ℤ")
+    return canonical(readAnswer("\\mathbb{Z}"));
   if (v->text == "∅")
     return canonical(readAnswer("\\varnothing"));
   if (v->text == "infinity")
@@ -239,17 +252,26 @@ ExpressionPtr withUsualInteger(const Expression &e) {
   return substitute(e, name, *k);
 }
 
-// x^3 + C for x^3 + c: a constant of integration. Null for others.
+// x^3 + C for x^3 + c, and C_1 e^x for c_1 e^x: constants of integration. Null for others.
 ExpressionPtr withUsualConstant(const Expression &e) {
   const std::set<std::string> names = variablesOf(e);
   static const std::set<std::string> arguments = {"x", "t", "u", "y", "\\theta"};
+  auto named = [](const std::string &name) {
+    auto constant = std::make_unique<Expression>();
+    constant->kind = E::variable;
+    constant->text = name;
+    return constant;
+  };
+  if (names.count("c_1") && !names.count("C_1") && (names.count("x") || names.count("t"))) {
+    ExpressionPtr all = substitute(e, "c_1", *named("C_1"));
+    return names.count("c_2") && !names.count("C_2") ? substitute(*all, "c_2", *named("C_2"))
+                                                     : std::move(all);
+  }
   if (names.size() != 2 || !(names.count("c") || names.count("K")) ||
       std::none_of(names.begin(), names.end(), [](auto &name) { return arguments.count(name); }))
     return nullptr;
   const std::string name = names.count("c") ? "c" : "K";
-  auto C = std::make_unique<Expression>();
-  C->kind = E::variable;
-  C->text = "C";
+  ExpressionPtr C = named("C");
   const ExpressionPtr none = substitute(e, name, *toExpression({0, 1}));
   ExpressionPtr sum = substitute(e, name, *C);
   return agree(*sum, *node(E::add, copyOf(*none), std::move(C))) ? std::move(sum) : nullptr;

@@ -448,10 +448,19 @@ Complex numericValue(const Expression &e, int point) {
         product *= (n - static_cast<long double>(i)) / static_cast<long double>(i + 1);
       return product;
     }
-    return n.imag() == 0 && k.imag() == 0 && k.real() >= 0 && n.real() >= k.real()
-               ? Complex(std::exp(std::lgamma(n.real() + 1) - std::lgamma(k.real() + 1) -
-                                  std::lgamma(n.real() - k.real() + 1)))
-               : Complex(nan);
+    const long double rest = n.real() - k.real();
+    if (n.imag() != 0 || k.imag() != 0)
+      return nan;
+    if (k.real() >= 0 && rest >= 0)
+      return std::exp(std::lgamma(n.real() + 1) - std::lgamma(k.real() + 1) -
+                      std::lgamma(rest + 1));
+    auto isPole = [](long double x) { return x < 0 && x == std::floor(x); };
+    if (isPole(n.real()) || std::max({-n.real(), -k.real(), -rest}) > 30)
+      return nan;
+    return isPole(k.real()) || isPole(rest)
+               ? Complex(0)
+               : Complex(std::tgamma(n.real() + 1) / std::tgamma(k.real() + 1) /
+                         std::tgamma(rest + 1));
   }
   case E::function: {
     const std::string &f = e.text;
@@ -503,6 +512,8 @@ Complex numericValue(const Expression &e, int point) {
       return std::asinh(x);
     if (f == "arccosh")
       return std::acosh(x);
+    if (f == "conj")
+      return std::conj(x);
     if (f == "arctanh")
       return std::atanh(x);
     return nan;

@@ -83,6 +83,35 @@ std::optional<Linear> linearForm(const Expression &e) {
   return Linear{*slope, *constant};
 }
 
+std::optional<Quadratic> quadraticForm(const Expression &e) {
+  std::string name;
+  if (!onlyVariable(e, name) || name.empty())
+    return std::nullopt;
+  auto at = [&](const Rational &point) {
+    return exactValue(*substitute(e, name, *toExpression(point)));
+  };
+  auto half = [](const Rational &a, const Rational &b) {
+    const auto sum = add(a, b);
+    return sum ? multiply(*sum, {1, 2}) : std::nullopt;
+  };
+  auto negative = [](const Rational &r) { return Rational{-r.numerator, r.denominator}; };
+  const auto constant = at({0, 1}), above = constant ? at({1, 1}) : std::nullopt,
+             below = above ? at({-1, 1}) : std::nullopt,
+             slope = below ? half(*above, negative(*below)) : std::nullopt,
+             mean = slope ? half(*above, *below) : std::nullopt,
+             square = mean ? add(*mean, negative(*constant)) : std::nullopt;
+  if (!square || square->numerator == 0)
+    return std::nullopt;
+  for (const Rational point : {Rational{2, 1}, {5, 1}, {-3, 1}, {9, 4}}) {
+    const auto linear = multiply(*square, point), sum = linear ? add(*linear, *slope) : linear,
+               rise = sum ? multiply(*sum, point) : sum,
+               curve = rise ? add(*rise, *constant) : rise, value = curve ? at(point) : curve;
+    if (!value || value->numerator != curve->numerator || value->denominator != curve->denominator)
+      return std::nullopt;
+  }
+  return Quadratic{*square, *slope, *constant};
+}
+
 ExpressionPtr toExpression(const Rational &value) {
   auto number = [](__int128 n) {
     auto e = std::make_unique<Expression>();

@@ -32,6 +32,9 @@ struct Token {
 // braces that do not match. 1,234 is one number, outside brackets.
 std::optional<std::vector<Token>> tokenize(const std::string &latex);
 
+// The one name of commands that mean the same; "" for those that only say how to print.
+std::string usualName(const std::string &command);
+
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
 
@@ -85,6 +88,11 @@ struct Rational {
 struct Linear {
   Rational slope, constant;
 };
+// The same of square·x² + slope·x + constant; square ≠ 0.
+struct Quadratic {
+  Rational square, slope, constant;
+};
+std::optional<Quadratic> quadraticForm(const Expression &e);
 // The value as an expression, in lowest terms.
 ExpressionPtr toExpression(const Rational &value);
 std::optional<Rational> add(const Rational &a, const Rational &b);

@@ -1,5 +1,6 @@
 #include "vote/extraction.h"
 
+#include "vote/formulas.h"
 #include "vote/letters.h"
 #include "vote/prose.h"
 #include "vote/units.h"
@@ -134,6 +135,11 @@ std::string ownTurn(const std::string &whole) {
   constexpr std::string_view hope = "I hope it is correct.";
   if (text.size() > hope.size() && text.compare(text.size() - hope.size(), hope.size(), hope) == 0)
     text = trimmed(text.substr(0, text.size() - hope.size()));
+  for (const std::string_view mark :
+       {"$\\blacksquare$", "$\\square$", "$\\Box$", "$\\qed$", "\\qed", "Q.E.D.", "QED", "QED."})
+    if (text.size() > mark.size() &&
+        text.compare(text.size() - mark.size(), mark.size(), mark) == 0)
+      text = trimmed(text.substr(0, text.size() - mark.size()));
   for (int sentences = 0; sentences < 4; ++sentences)
     if (const size_t kept = behindGreeting(text))
       text = trimmed(text.substr(0, kept));
@@ -151,50 +157,23 @@ size_t verbLength(const std::string &lower, size_t at) {
   return 0;
 }
 
-// What other languages write in front of an answer, as "answer is" and "answer:".
-constexpr std::string_view kForeignMarkers[] = {"答案是",
-                                                "答案为",
-                                                "答案為",
-                                                "答案：",
-                                                "答案:",
-                                                "答案应为",
-                                                "答案等于",
-                                                "答えは",
-                                                "答え：",
-                                                "정답은",
-                                                "답은",
-                                                "정답:",
-                                                "respuesta es",
-                                                "respuesta:",
-                                                "respuesta final es",
-                                                "respuesta final:",
-                                                "réponse est",
-                                                "réponse finale est",
-                                                "réponse :",
-                                                "réponse:",
-                                                "antwort ist",
-                                                "antwort lautet",
-                                                "antwort:",
-                                                "Ответ:",
-                                                "ответ:",
-                                                "故选",
-                                                "因此选",
-                                                "因此选择",
-                                                "所以选择",
-                                                "所以选",
-                                                "应选",
-                                                "ist die antwort",
-                                                "lautet die antwort",
-                                                "resposta é",
-                                                "resposta final é",
-                                                "resposta:",
-                                                "risposta è",
-                                                "risposta corretta è",
-                                                "respuesta correcta es",
-                                                "réponse correcte est",
-                                                "resposta correta é",
-                                                "risposta:",
-                                                "उत्तर:"};
+// What other languages call an answer; what they call a result, which may also be a heading; what
+// leads from these to it, and what may stand between; and phrases that lead to one themselves.
+constexpr std::string_view kForeignAnswers[] = {
+    "答案",      "答え",    "回答",     "答",       "正确选项", "정답",      "답",
+    "respuesta", "réponse", "antwort",  "resposta", "risposta", "Ответ",     "ответ",
+    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",  "odpowiedź", "cevap",
+    "jawaban",   "svar",    "antwoord", "đáp số"};
+constexpr std::string_view kForeignResults[] = {"solución",  "solution",  "lösung",
+                                                "solução",   "soluzione", "ergebnis",
+                                                "resultado", "résultat",  "risultato"};
+constexpr std::string_view kForeignVerbs[] = {"est", "es", "ist",  "lautet", "é",  "è", "是",
+                                              "为",  "為", "应为", "等于",   "は", "은"};
+constexpr std::string_view kForeignAdjectives[] = {"final",   "finale",   "correcta", "correcte",
+                                                   "correta", "corretta", "richtige"};
+constexpr std::string_view kForeignPhrases[] = {
+    "故选",   "因此选",          "因此选择",           "所以选择",       "所以选",          "应选",
+    "本题选", "ist die antwort", "lautet die antwort", "ist die lösung", "ist das ergebnis"};
 
 // Where a number or formula begins here, but for "actually" and the like in front of it.
 size_t startOfValue(const std::string &lower, size_t at) {
@@ -207,7 +186,8 @@ size_t startOfValue(const std::string &lower, size_t at) {
              : std::string::npos;
 }
 
-// Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12".
+// Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12",
+// "The answer is 13. Actually, it's 12."
 std::vector<size_t> behindCorrections(const std::string &lower) {
   constexpr size_t longest = 80;
   std::vector<size_t> found;
@@ -215,6 +195,12 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
     for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
       const std::string_view before =
           std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
+      if (before.size() > 10 && before.substr(before.size() - 10) == " actually,") {
+        if (const size_t value = startOfValue(lower, at + verb.size());
+            value != lower.npos && before.find("answer") != before.npos)
+          found.push_back(value);
+        continue;
+      }
       const bool apart =
           !before.empty() && (before.back() == ';' || before.back() == ',' ||
                               (before.size() > 5 && before.substr(before.size() - 4) == " but"));
@@ -231,15 +217,64 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
   return found;
 }
 
+// Behind what other languages write in front of an answer.
+void addForeign(const std::string &lower, std::vector<size_t> &found) {
+  auto skip = [&](size_t &at, std::string_view word) {
+    const size_t end = at + word.size();
+    if (lower.compare(at, word.size(), word) != 0 ||
+        (isLetter(word.back()) && end < lower.size() && isLetter(lower[end])))
+      return false;
+    at = end;
+    return true;
+  };
+  auto skipAny = [&](size_t &at, const auto &words) {
+    return std::any_of(std::begin(words), std::end(words),
+                       [&](std::string_view word) { return skip(at, word); });
+  };
+  auto each = [&](std::string_view word, const auto &see) {
+    for (size_t at = lower.find(word); at != std::string::npos; at = lower.find(word, at + 1))
+      see(at + word.size());
+  };
+  // Past adjectives, and "is" or a colon; 0 where neither follows.
+  auto behindVerb = [&](size_t at, bool colons) -> size_t {
+    auto next = [&] {
+      while (at < lower.size() && (lower[at] == ' ' || lower[at] == '*'))
+        ++at;
+    };
+    do
+      next();
+    while (skipAny(at, kForeignAdjectives));
+    const bool verb = skipAny(at, kForeignVerbs);
+    next();
+    return ((verb || colons) && (skip(at, ":") || skip(at, "："))) || verb ? at : 0;
+  };
+  for (const std::string_view noun : kForeignAnswers)
+    each(noun, [&](size_t at) {
+      if (const size_t value = behindVerb(at, true))
+        found.push_back(value);
+    });
+  for (const std::string_view noun : kForeignResults)
+    each(noun, [&](size_t at) {
+      if (const size_t value = behindVerb(at, false);
+          value && startOfValue(lower, value) != std::string::npos)
+        found.push_back(value);
+    });
+  for (const std::string_view phrase : kForeignPhrases)
+    each(phrase, [&](size_t at) {
+      (void)skip(at, "：");
+      found.push_back(at);
+    });
+}
+
 // Behind each "answer is", "answer:", "correct option is", "answer =", or heading that says
 // "Answer", in order.
 std::vector<size_t> behindMarkers(const std::string &lower) {
   auto isMarkup = [](char c) { return c == '*' || c == '_' || c == '`'; };
   std::vector<size_t> found = behindCorrections(lower);
-  for (const std::string_view marker : kForeignMarkers)
-    for (size_t at = lower.find(marker); at != std::string::npos; at = lower.find(marker, at + 1))
-      found.push_back(at + marker.size() +
-                      (lower.compare(at + marker.size(), 3, "：") == 0 ? 3 : 0));
+  addForeign(lower, found);
+  std::vector<size_t> fences; // of code
+  for (size_t at = lower.find("```"); at != std::string::npos; at = lower.find("```", at + 3))
+    fences.push_back(at);
   for (const std::string_view noun : {"answer", "answers", "option", "choice", "ans"}) {
     size_t line = 0; // where that of the last one begins
     for (size_t at = lower.find(noun), last = 0; at != std::string::npos;
@@ -273,14 +308,26 @@ std::vector<size_t> behindMarkers(const std::string &lower) {
                       [](const std::string &word) { return supposing.count(word) != 0; }))
         continue;
       const bool chosen = !leading.empty() && right.count(leading.back());
-      const size_t verb = sign > end ? verbLength(lower, sign) : 0;
+      const bool contracted = lower.compare(sign, 3, "'s ") == 0 && // the answer's 8
+                              startOfValue(lower, sign + 3) != std::string::npos;
+      const size_t verb = sign > end ? verbLength(lower, sign) : contracted ? 2 : 0;
       if (noun == "ans") {
         const bool word = at == 0 || !isLetter(lower[at - 1]);
-        if (word && sign == end && (lower[sign] == ':' || lower[sign] == '.' || lower[sign] == '='))
+        if (word &&
+            ((sign == end && lower[sign] == '.') || lower[sign] == ':' || lower[sign] == '='))
           found.push_back(sign + 1);
         continue;
       }
-      if ((noun[0] == 'a' || chosen) && (lower[sign] == ':' || lower[sign] == '='))
+      size_t arrow = 0;
+      for (const std::string_view each : {"->", "=>", "→", "- "})
+        if (lower.compare(sign, each.size(), each) == 0 && (each != "- " || sign > end))
+          arrow = each.size();
+      const auto fence = std::upper_bound(fences.begin(), fences.end(), sign);
+      if (lower[sign] == '=' && (fence - fences.begin()) % 2 == 1)
+        continue; // a variable of a program
+      if (noun[0] == 'a' && arrow)
+        found.push_back(sign + arrow);
+      else if ((noun[0] == 'a' || chosen) && (lower[sign] == ':' || lower[sign] == '='))
         found.push_back(sign + 1);
       else if (noun[0] == 'a' && markup)
         found.push_back(end);
@@ -316,9 +363,9 @@ std::string_view withoutKind(std::string_view part) {
 // Without "simply", "therefore", "given by", "option" and the like in front of a value.
 std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
-      "therefore", "thus",   "then",  "simply",  "just",          "hence",   "option",
-      "choice",    "given",  "by",    "exactly", "approximately", "roughly", "clearly",
-      "now",       "indeed", "equal", "to",      "actually"};
+      "therefore", "thus",  "then",    "simply",        "just",    "hence",   "option", "choice",
+      "given",     "by",    "exactly", "approximately", "roughly", "clearly", "donc",   "now",
+      "indeed",    "equal", "to",      "actually"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);
@@ -337,8 +384,10 @@ std::string_view withoutFillers(std::string_view part) {
 // To the end of its sentence or line, but not within a formula.
 std::string_view firstSentence(std::string_view part) {
   size_t from = 0;
-  for (const auto &[open, close] :
-       {std::pair<std::string_view, std::string_view>{"$$", "$$"}, {"\\[", "\\]"}, {"\\(", "\\)"}})
+  for (const auto &[open, close] : {std::pair<std::string_view, std::string_view>{"$$", "$$"},
+                                    {"\\[", "\\]"},
+                                    {"\\(", "\\)"},
+                                    {"\\begin{", "\\end{"}})
     if (part.compare(0, open.size(), open) == 0)
       if (const size_t end = part.find(close, open.size()); end != std::string_view::npos)
         from = end;
@@ -420,11 +469,21 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     says = false;
     return std::nullopt;
   }
+  auto count = [&](char c) { return std::count(rest.begin(), rest.end(), c); };
+  if (!rest.empty() && (rest.back() == ')' || rest.back() == ']') &&
+      count(')') + count(']') > count('(') + count('['))
+    rest.pop_back(); // (Answer: 7)
   if (std::count(rest.begin(), rest.end(), '$') == 1 && rest.back() == '$')
     rest.pop_back(); // of the formula that begins before the marker
-  says = !isComment(rest, /*praise=*/true) && rest.compare(0, 4, "not ") != 0;
+  says = !isComment(rest, /*praise=*/true);
+  for (const std::string_view no :
+       {"not ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不"})
+    says &= rest.compare(0, no.size(), no) != 0;
   if (rest.empty() || !says)
     return std::nullopt;
+  if (const auto own = formulasOf(rest);
+      own.size() == 1 && own[0].before == 0 && own[0].after == rest.size() && own[0].begin > 2)
+    return contentOf(rest, own[0]); // \begin{equation}…\end{equation}
   // B because the slope is 3, (C).
   const size_t letter = rest[0] == '(' ? 1 : 0;
   if (rest.size() == 1 + 2 * letter && rest[letter] >= 'A' && rest[letter] <= 'J')
@@ -445,7 +504,11 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
        blank = rest.rfind(' ', blank - 1)) {
     if (rest.size() - blank > longestUnit || !vote::isUnit(rest.substr(blank)))
       break;
-    if (rest[blank - 1] >= '0' && rest[blank - 1] <= '9')
+    const std::vector<std::string> before = wordsOf(std::string_view(rest).substr(0, blank));
+    const bool several = std::any_of(before.begin(), before.end(), [](const std::string &word) {
+      return word.size() > 1 && vote::isUnit(' ' + word); // 2 hours and 30 minutes
+    });
+    if (rest[blank - 1] >= '0' && rest[blank - 1] <= '9' && !several)
       return spoken(rest.substr(0, blank), true).value_or(rest.substr(0, blank));
   }
   // "5/6 of the pizza"
@@ -490,7 +553,8 @@ std::optional<std::string> jsonAnswer(const std::string &text) {
 
 // The value in a last line that says "Result: 50" or "**Solution:** x = 50".
 std::optional<std::string> labelledAnswer(const std::string &text) {
-  static const std::set<std::string> nouns = {"result", "solution", "conclusion", "value", "total"};
+  static const std::set<std::string> nouns = {"result", "solution", "conclusion",
+                                              "value",  "total",    "final"};
   const size_t end = text.find_last_not_of(" \t\r\n");
   if (end == std::string::npos)
     return std::nullopt;
@@ -509,6 +573,9 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
             words.begin(), words.end(),
             [](const std::string &word) { return vote::isProse(word); });
     const std::string value = bare(line.substr(line.rfind('=') + 1));
+    const size_t above = begin > 1 ? text.rfind('\n', begin - 2) + 1 : 0; // the line above
+    if (line[0] == '-' && begin > 0 && text[above] == '-')                // one item of several
+      return std::nullopt;
     if (!named || value.empty() || vote::changesValue(name))
       return std::nullopt;
     const size_t blank = value.find(' ');
@@ -575,7 +642,8 @@ bool isPlaceholder(const std::string &content) {
   static const std::set<std::string> words = {
       "",      "?",     "…",      "ldots", "dots",  "answer",        "youranswer", "finalanswer",
       "cdots", "boxed", "square", "text",  "blank", "youranswerhere"};
-  return content.size() < 40 && words.count(lowerCase(vote::plainText(content))) != 0;
+  const std::string plain = lowerCase(vote::plainText(content));
+  return content.size() < 40 && (words.count(plain) || plain.find("answerhere") != plain.npos);
 }
 
 // "\boxed 3" and "\boxed\frac12" in a text without braces behind \boxed: to the end of the formula
@@ -604,22 +672,24 @@ bool takesBack(const std::string &lower) {
        {"not right", "not correct", "is incorrect", "was incorrect", "'s incorrect",
         "made a mistake", "my mistake", "a mistake in", "the mistake", "that's wrong", "is wrong",
         "was wrong", "let me re", "let me check again", "correction:", "actually,",
-        "on second thought"})
+        "on second thought", "but the correct"})
     if (lower.find(words) != std::string::npos)
       return true;
   const std::vector<std::string> all = wordsOf(lower);
   return std::find(all.begin(), all.end(), "wait") != all.end();
 }
 
-// Of a text without thoughts and tags: its box, or what it announces.
-std::optional<std::string> plainAnswer(const std::string &whole) {
+// Of a text without thoughts and tags: its box, or what it announces. Of one that is `thinking` on,
+// no more than that counts.
+std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) {
   const auto box = lastBox(whole);
   if (!box) {
     const std::string part = lastPart(ownTurn(whole));
     if (auto said = bareBox(part))
       return said;
-    auto said = announcedAnswer(part);
-    return said ? said : spoken(part, false);
+    if (auto said = announcedAnswer(part); said || thinking)
+      return said;
+    return spoken(part, false);
   }
   // "Final Answer: The final answer is $5$" behind a box says it once more, or says another.
   const std::string behind = lastPart(ownTurn(whole.substr(std::min(box->end, whole.size()))));
@@ -639,8 +709,9 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
   constexpr std::string_view thought = "</think>";
   if (const size_t at = whole.rfind(thought); at != std::string::npos) {
     const std::string said = whole.substr(at + thought.size()), part = lastPart(ownTurn(said));
-    const bool says = !part.empty() && (lastBox(said) || announcedAnswer(part) ||
-                                        spoken(part, false) || part[0] == '<');
+    const bool says =
+        !part.empty() && (lastBox(said) || announcedAnswer(part) || spoken(part, false) ||
+                          lastLine(part, true) || part[0] == '<');
     text = says || (!part.empty() && !lastBox(whole)) ? said : whole.substr(0, at);
   }
   for (const auto &[open, close] :
@@ -656,21 +727,34 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
   return {std::move(text), false};
 }
 
+// Whether a text ends within its thoughts.
+bool isThinking(const std::string &whole) {
+  const size_t open = whole.rfind("<think>");
+  return open != std::string::npos && whole.find("</think>", open) == std::string::npos;
+}
+
 } // namespace
 
 std::string answerIn(const std::string &whole) {
   const std::string text = answeringPart(whole).first;
-  return plainAnswer(text).value_or(ownTurn(text));
+  const bool thinking = isThinking(whole);
+  if (auto said = plainAnswer(text, thinking))
+    return *said;
+  const std::string own = ownTurn(text);
+  const auto last = thinking ? std::nullopt : lastLine(lastPart(own), false);
+  return last.value_or(own);
 }
 
 std::optional<std::string> extractAnswer(const std::string &whole) {
   const auto [text, tagged] = answeringPart(whole);
-  std::optional<std::string> answer = plainAnswer(text);
+  std::optional<std::string> answer = plainAnswer(text, isThinking(whole));
   // A box that is open to the end would have been the answer.
   if (!lastBox(text) && text.rfind("\\boxed{") != std::string::npos)
     return std::nullopt;
   if (!answer && tagged)
     answer = text;
+  if (!answer && !isThinking(whole))
+    answer = lastLine(lastPart(ownTurn(text)), true);
   return answer && !isPlaceholder(*answer) && !isComment(*answer, /*praise=*/false) ? answer
                                                                                     : std::nullopt;
 }

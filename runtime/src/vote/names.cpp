@@ -99,7 +99,9 @@ bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
     return t.kind == Token::Kind::letter &&
            (t.text.compare(0, 4, "\\vec") == 0 || t.text.compare(0, 5, "\\over") == 0);
   };
-  if (integrals.count(first.text) || isCommand(first, "sum") || isCommand(first, "prod"))
+  const bool derivative = first.kind == Token::Kind::letter && first.text.compare(0, 3, "d/d") == 0;
+  if (derivative || integrals.count(first.text) || isCommand(first, "sum") ||
+      isCommand(first, "prod"))
     return true;
   if (probabilities.count(first.text) && end - begin > 3)
     return (isOp(tokens[begin + 1], "(") && isOp(last, ")")) ||
@@ -196,7 +198,13 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
       const bool function = ofLetter && depth == 0 && i + 2 < end && isOp(tokens[i + 2], ")") &&
                             tokens[i - 1].text == "y" &&
                             (tokens[i + 1].text == "x" || tokens[i + 1].text == "t");
-      arguments = function ||
+      int open = 0; // u(x, t)
+      bool several = false;
+      for (size_t k = i; ofLetter && depth == 0 && k < end && (k == i || open > 0); ++k) {
+        open += isOp(tokens[k], "(") ? 1 : isOp(tokens[k], ")") ? -1 : 0;
+        several |= open == 1 && isOp(tokens[k], ",");
+      }
+      arguments = function || several ||
                   (ofLetter && names.find(tokens[i - 1].text[0]) != std::string::npos) || inverse;
       if ((depth > 0 && !(outer && arguments)) || (i == begin && !isOp(tokens[end - 1], ")")) ||
           (i > begin && isOp(tokens[i - 1], ")") && !inverse))

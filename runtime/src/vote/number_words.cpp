@@ -61,10 +61,18 @@ public:
   explicit Numerals(std::vector<std::string> words) : words(std::move(words)) {}
 
   std::optional<std::string> run() {
+    if (words.size() > 1 && (is("minus") || is("negative"))) {
+      words.erase(words.begin());
+      spelled = true;
+      auto value = run();
+      return value && words[0] != "minus" && words[0] != "negative" ? std::optional("-" + *value)
+                                                                    : std::nullopt;
+    }
     std::string value;
     if (is("half") || (is("a") && is("half", 1)) || (is("a") && is("quarter", 1)) ||
         (is("a") && partAt(1, 1))) {
       at += is("a");
+      spelled = true;
       above = 1;
       below = partAt(0, 1);
       ++at;

@@ -207,9 +207,15 @@ ExpressionPtr Parser::power() {
                  node(E::divide, "", make(E::variable, "\\pi"), make(E::number, "180")));
     } else if (skipOp("^")) {
       ExpressionPtr exponent = argument();
-      if (!exponent)
+      std::vector<ExpressionPtr> tower;
+      for (tower.push_back(std::move(exponent)); tower.back() && skipOp("^");) // 2^3^2 is 2^9
+        tower.push_back(argument());
+      if (!tower.back())
         return nullptr;
-      e = node(E::power, "", std::move(e), std::move(exponent));
+      for (; tower.size() > 1; tower.pop_back())
+        tower[tower.size() - 2] =
+            node(E::power, "", std::move(tower[tower.size() - 2]), std::move(tower.back()));
+      e = node(E::power, "", std::move(e), std::move(tower[0]));
     } else
       break;
   }
@@ -283,18 +289,22 @@ int baseOf(const std::string &subscript) {
 // one.
 ExpressionPtr Parser::numberInBase(const std::string &digits) {
   int base = baseOf(subscript().substr(1));
-  if (base < 2 || base > 36 || digits.find('.') != std::string::npos)
+  if (base < 2 || base > 36)
     return nullptr;
-  __int128 sum = 0;
+  __int128 sum = 0, scale = 1;
+  bool point = false;
   for (char c : digits) {
+    if (c == '.') {
+      point = true;
+      continue;
+    }
+    scale *= point ? base : 1;
     if (c - '0' >= base || sum > (static_cast<__int128>(1) << 100))
       return nullptr;
     sum = sum * base + (c - '0');
   }
-  std::string value;
-  for (; sum > 0; sum /= 10)
-    value.insert(value.begin(), static_cast<char>('0' + static_cast<int>(sum % 10)));
-  return make(E::number, value.empty() ? "0" : value);
+  const auto value = multiply({sum, 1}, *inverse({scale, 1}));
+  return value ? toExpression(*value) : nullptr;
 }
 
 // 2A_{16} and FF_{16}, where digits and capital letters stand side by side, the first of them at
@@ -415,7 +425,7 @@ ExpressionPtr Parser::function(const std::string &name) {
   if (!exponent)
     return e;
   if (exponent->kind == E::negate && exponent->kids[0]->kind == E::number &&
-      exponent->kids[0]->text == "1" && name.size() == 3) {
+      exponent->kids[0]->text == "1" && kFunctions.count("arc" + name)) {
     e->text = "arc" + name; // \sin^{-1}
     return e;
   }
@@ -613,6 +623,10 @@ ExpressionPtr Parser::atom() {
     }
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
+    if (t.text == "overline") { // of a number; of letters it is a name
+      ExpressionPtr x = argument();
+      return x && !hasVariables(*x) ? node(E::function, "conj", std::move(x)) : nullptr;
+    }
     return nullptr;
   }
   case Kind::op:

@@ -60,9 +60,10 @@ bool among(const std::vector<std::string> &words, const std::set<std::string> &k
 
 // Whether these words deny what they lead to, or give no more than a bound of it.
 bool denies(const std::vector<std::string> &words) {
-  return among(words, {"not", "never", "cannot", "no", "isn", "doesn", "don", "impossible", "wrong",
-                       "incorrect", "false", "unless", "if", "except", "neither", "nor", "whether",
-                       "suppose", "assume"});
+  return among(words, {"not",    "never",      "cannot",  "no",        "isn",     "doesn",
+                       "don",    "impossible", "wrong",   "incorrect", "false",   "unless",
+                       "if",     "except",     "neither", "nor",       "whether", "suppose",
+                       "assume", "might",      "maybe",   "perhaps",   "probably"});
 }
 
 // Whether a number before these counts parts of what is being done, and is no answer: "3 cases",
@@ -109,9 +110,12 @@ bool announces(std::string_view prose) {
          std::string_view(" \t\r\n*_").find(prose.back()) != std::string_view::npos)
     prose.remove_suffix(1);
   prose = lastSentence(prose);
-  for (const std::string_view conclusion : {"所以", "因此", "故"})
-    if (prose == conclusion)
-      return true;
+  for (const std::string_view conclusion : {"所以", "因此", "故", "综上"})
+    if (prose.substr(0, conclusion.size()) == conclusion)
+      for (const std::string_view verb :
+           {conclusion, std::string_view("是"), std::string_view("为"), std::string_view("等于")})
+        if (prose.size() >= verb.size() && prose.substr(prose.size() - verb.size()) == verb)
+          return prose == conclusion || verb != conclusion;
   const std::vector<std::string> words = wordsOf(prose);
   if (words.empty() || denies(words))
     return false;
@@ -126,7 +130,7 @@ bool announces(std::string_view prose) {
          (words.back() == "of" && amounts.count(before) && words.size() > 2 &&
           (words[words.size() - 3] == "a" || words[words.size() - 3] == "an" ||
            words[words.size() - 3] == "final")) ||
-         prose[end] == ':';
+         (prose[end] == ':' && !among(words, {"given", "consider", "where", "need"}));
 }
 
 // "is the solution", "is our answer"
@@ -166,8 +170,8 @@ bool isBalanced(const std::string &part) {
 // leads to.
 std::optional<std::string> statedNumber(std::string_view sentence) {
   size_t begin = std::string_view::npos;
-  for (const std::string_view verb :
-       {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's ", " must be "}) {
+  for (const std::string_view verb : {" is ", " are ", " equals ", " get ", " gives ", " obtain ",
+                                      " it's ", " must be ", " has to be "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -314,7 +318,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     const bool amount = n > 2 && before.back() == "of" && amounts.count(before[n - 2]) &&
                         (before[n - 3] == "a" || before[n - 3] == "an");
     // "So Ann, who is left, has 3": only words beside the number change it.
-    const std::string near = n > 1 ? before[n - 2] + " " + before[n - 1] : before[n - 1];
+    const std::string near =
+        n > 1 && before[n - 2] != "to" ? before[n - 2] + " " + before[n - 1] : before[n - 1];
     const bool has = among(before, {"has", "have", "had", "are", "is"});
     const bool left = behind.size() > (has ? 0 : 1) && behind.size() < 4 && behind.back() == "left";
     const bool each = n > 2 && before[1] == "each"; // "so each person pays"
@@ -342,6 +347,17 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   return found;
 }
 
+// Whether letters stand in it beside the names of commands.
+bool hasLetters(const std::string &latex) {
+  for (size_t i = 0; i < latex.size(); ++i)
+    if (latex[i] == '\\')
+      while (i + 1 < latex.size() && isLetter(latex[i + 1]))
+        ++i;
+    else if (isLetter(latex[i]))
+      return true;
+  return false;
+}
+
 // "The area is $\pi r^2 = 9\pi$" says 9\pi: what a chain ends with, if it is a constant and what
 // the sentence is about is an amount.
 std::string valueOfChain(std::string_view prose, const std::string &formula) {
@@ -353,13 +369,8 @@ std::string valueOfChain(std::string_view prose, const std::string &formula) {
   if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
     return formula;
   const std::string last = trimmed(formula.substr(sign + 1));
-  for (size_t i = 0; i < last.size(); ++i)
-    if (last[i] == '\\') // the name of a command
-      while (i + 1 < last.size() && isLetter(last[i + 1]))
-        ++i;
-    else if (isLetter(last[i]) || last[i] == ',')
-      return formula;
-  return last.empty() || !isBalanced(last) ? formula : last;
+  const bool constant = !hasLetters(last) && last.find(',') == std::string::npos;
+  return last.empty() || !constant || !isBalanced(last) ? formula : last;
 }
 
 // "The center is $(3, -2)$ and the radius is $5$": no one thing.
@@ -386,8 +397,10 @@ std::optional<std::string> lastFormula(const std::string &text) {
   std::string all = content(first);
   if (all.empty())
     return std::nullopt;
+  // m = 100, n = 7, m + n = 107 says 107
+  const bool sum = all.find_first_of("+-/") < all.find('=') && all.find('=') != std::string::npos;
   for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
-    all.insert(0, content(first - 1) + ", ");
+    all.insert(0, sum ? "" : content(first - 1) + ", ");
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
   std::string tail = trimmed(std::string(withoutReason(text.substr(formulas.back().after) + " ")));
@@ -401,13 +414,20 @@ std::optional<std::string> lastFormula(const std::string &text) {
   if (closes(wordsOf(tail)) && !denies(wordsOf(lastSentence(prose))))
     return all;
   // "there are $120$ such arrangements"
-  const std::vector<std::string> things = wordsOf(tail), exist = wordsOf(lastSentence(prose));
+  const std::vector<std::string> things = wordsOf(tail);
+  std::vector<std::string> exist = wordsOf(lastSentence(prose));
+  while (!exist.empty() && among({exist.back()}, {"exactly", "a", "total", "of", "only"}))
+    exist.pop_back();
   const bool such = !things.empty() && things[0] == "such";
   const bool counted =
       such || (!exist.empty() && isConclusion(exist[0]) && !vote::changesValue(tail));
   if (things.size() == 2 && counted && isLetter(tail[0]) && exist.size() > 1 &&
       exist[exist.size() - 2] == "there" && exist.back() == "are" && !denies(exist) &&
       !countsParts(things))
+    return all;
+  // "solving, we find $n = 8$"
+  if (tail.empty() && all.find('=') != std::string::npos && exist.size() > 1 &&
+      exist.back() == "find" && exist[exist.size() - 2] == "we")
     return all;
   // a word behind it that is no unit
   const bool joined = !tail.empty() && formulas.back().after < text.size() &&
@@ -539,12 +559,13 @@ std::string_view withoutReason(std::string_view part) {
   static const std::string_view kReasons[] = {
       " because ", ", because", ", since", " (since", " (because", " (as ",
       // to whom
-      ", as desired", ", as required", ", as claimed", ", as expected", ", as needed",
+      ", as ",
       // where, or the same again
       ", not ", "; it's ", "; it is ", " rather than ", " instead of ", ", approximately ",
       ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ", ", achieved ",
       ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
-      " or approximately ", " (approximately", " (about", " (or ", ", i.e.", " i.e. ", " (i.e."};
+      " or approximately ", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
+      " (not "};
   size_t end = part.size();
   for (const std::string_view begins : kReasons)
     end = std::min(end, part.find(begins));
@@ -561,6 +582,69 @@ std::string_view withoutReason(std::string_view part) {
   return part.substr(0, end);
 }
 
+std::optional<std::string> lastLine(const std::string &text, bool whole) {
+  constexpr size_t longest = 200;
+  constexpr std::string_view blanks = " \t\r\n";
+  const size_t last = text.find_last_not_of(blanks);
+  if (last == std::string::npos)
+    return std::nullopt;
+  const std::vector<Formula> formulas = formulasOf(text);
+  size_t line = text.rfind('\n', last) + 1; // 0 where there is none
+  if (!formulas.empty() && formulas.back().before < line && formulas.back().after > line)
+    line = text.rfind('\n', formulas.back().before) + 1;
+  const bool alone = text.find_first_not_of(blanks) >= line;
+  if (alone ? !whole : isFormula(text.substr(0, line))) // lines of one answer
+    return std::nullopt;
+  std::string_view rest = std::string_view(text).substr(line, last + 1 - line);
+  bool leads = false; // a sign leads to the value
+  for (bool found = true; found;) {
+    found = false;
+    rest.remove_prefix(std::min(rest.find_first_not_of(" >"), rest.size()));
+    for (const std::string_view sign : {"=>", "=", "→", "⇒", "∴"})
+      if (rest.substr(0, sign.size()) == sign) {
+        rest.remove_prefix(sign.size());
+        leads = found = true;
+      }
+  }
+  const bool bold = rest.substr(0, 2) == "**";
+  std::string value = bare(rest);
+  if (value.empty() || value.size() > longest)
+    return std::nullopt;
+  const bool bracket = value.size() == 3 && value[0] == '(' && value[2] == ')';
+  if (bracket || (bold && (value.size() == 1 || (value.size() == 2 && value[1] == ')')))) {
+    const char letter = value[bracket];
+    if (letter >= 'A' && letter <= 'J')
+      return value;
+  }
+  // One formula, or words without any.
+  const std::vector<Formula> own = formulasOf(value);
+  const bool formula = !own.empty() && own[0].before == 0 && own.back().after == value.size();
+  const bool script = std::any_of(value.begin(), value.end(), [](char c) { // of another language
+    const auto byte = static_cast<unsigned char>(c);
+    return byte >= 0xE3 || (byte >= 0xD0 && byte < 0xE0);
+  });
+  if (script || (!formula && (!own.empty() || !isFormula(value) || !isBalanced(value))))
+    return std::nullopt;
+  std::string content = formula ? contentOf(value, own[0]) : value;
+  for (size_t k = 1; k < own.size(); ++k) // $x = 2$ or $x = 3$
+    if (joins(value, own[k - 1].after, own[k].before))
+      content += ", " + contentOf(value, own[k]);
+    else
+      return std::nullopt;
+  const size_t sign = content.find('=');
+  if (sign == std::string::npos)
+    return (leads || bold) && content.find_first_of("0123456789\\") != std::string::npos &&
+                   content.find_first_of("<>?:") == std::string::npos
+               ? std::optional(content)
+               : std::nullopt;
+  const std::string name = trimmed(content.substr(0, sign));
+  const bool named = hasLetters(name) && name.find_first_of("+-*/^<>") == std::string::npos;
+  const bool says =
+      named ? formula || statedEquation("so " + content) // x = 7, or 3 + 4 = 7
+            : formula && !hasLetters(name) && !hasLetters(content.substr(content.rfind('=')));
+  return says ? std::optional(content) : std::nullopt;
+}
+
 std::string bare(std::string_view part) {
   const size_t first = part.find_first_not_of(" \t\r\n*`_\"");
   if (first == std::string_view::npos)
@@ -573,15 +657,58 @@ std::string bare(std::string_view part) {
           part.substr(0, end + 1).substr(end + 1 - tick.size()) == tick) {
         part = part.substr(0, end + 1 - tick.size());
         marked = true;
+        break; // `end` is that of the part before
       }
   }
-  const size_t last = part.find_last_not_of(" \t\r\n*`\".,;:");
-  return last == std::string_view::npos || last < first
-             ? std::string()
-             : std::string(part.substr(first, last + 1 - first));
+  const size_t last = part.find_last_not_of(" \t\r\n*`_\".,;:");
+  if (last == std::string_view::npos || last < first)
+    return {};
+  std::string value(part.substr(first, last + 1 - first));
+  const size_t digits = value.find_last_not_of("0123456789");
+  if (digits < last - first && value[digits] == '.' && part.compare(last + 1, 3, "...") == 0)
+    value += "..."; // 0.1666...
+  return value;
 }
 
+namespace {
+
+// The only number of a conclusion without Latin letters: 所以一共有8个苹果。
+std::optional<std::string> onlyNumberOfHan(std::string_view sentence, bool concludes) {
+  while (!sentence.empty() && (sentence.back() == ' ' || sentence.back() == '.'))
+    sentence.remove_suffix(1);
+  constexpr std::string_view stop = "。";
+  if (sentence.size() > stop.size() && sentence.substr(sentence.size() - stop.size()) == stop)
+    sentence.remove_suffix(stop.size());
+  if (const size_t end = sentence.rfind(stop); end != std::string_view::npos)
+    sentence.remove_prefix(end + stop.size());
+  for (const std::string_view lead :
+       {"所以", "因此", "故", "综上", "答：", "よって", "したがって", "따라서"})
+    concludes |= sentence.substr(0, lead.size()) == lead;
+  auto has = [&](std::string_view word) { return sentence.find(word) != sentence.npos; };
+  if (!concludes || std::any_of(sentence.begin(), sentence.end(), isLetter) ||
+      sentence.find_first_of("=<>\\$^*()") != sentence.npos || has("不") || has("第") ||
+      has("如果") || has("至少") || has("至多") || has("个步骤") || has("种情况"))
+    return std::nullopt;
+  std::optional<std::string> found;
+  bool other = false;
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (const size_t length = numberLength(sentence, i)) {
+      if (found)
+        return std::nullopt;
+      found = std::string(sentence.substr(i, length));
+      i += length - 1;
+    } else {
+      other |= static_cast<unsigned char>(sentence[i]) >= 0xE3; // of a script without blanks
+    }
+  return other ? found : std::nullopt;
+}
+
+} // namespace
+
 std::optional<std::string> spoken(const std::string &given, bool concludes) {
+  const size_t end = given.find_last_not_of(" \t\r\n*");
+  if (end != std::string::npos && given[end] == '?')
+    return std::nullopt;
   // Without the reason, where that does not cut a formula.
   std::string part = given;
   const std::string_view ending = lastSentence(given);
@@ -602,7 +729,8 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
   for (const std::string_view sign : {"$$ ", "\\] "}) // a formula of its own ends a sentence, too
     if (const size_t at = sentence.rfind(sign); at != std::string_view::npos)
       sentence.remove_prefix(at + sign.size());
-  return onlyNumber(sentence, concludes);
+  auto number = onlyNumber(sentence, concludes);
+  return number ? number : onlyNumberOfHan(lastSentence(part), concludes);
 }
 
 } // namespace m1rt

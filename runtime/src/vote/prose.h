@@ -27,6 +27,10 @@ std::string bare(std::string_view part);
 // Without words but "and" and "or" and names of functions.
 bool isFormula(const std::string &part);
 
+// What a last line says that holds nothing else: a formula that names a value or ends with one, an
+// equation "x = 7", what "=>" leads to, something in bold. `whole`: of a text of one line, too.
+std::optional<std::string> lastLine(const std::string &text, bool whole);
+
 // What the last sentence of a text says, if its words announce it: its formula, its number or its
 // equation. `concludes`: that it is the answer is known.
 std::optional<std::string> spoken(const std::string &part, bool concludes);

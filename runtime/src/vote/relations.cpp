@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -169,17 +170,26 @@ static bool isUnequal(const Value &v) {
          v.items[0]->items[1] == v.items[1]->items[0];
 }
 
-// Whether one of two conditions holds for any number: x ≥ -3, x ≤ 3, and x ≥ 3, x ≤ 3. None would
-// be needed if they were alternatives.
-static bool coverAll(const Value &a, const Value &b) {
+// Whether two conditions can hold together: x ≥ -3, x ≤ 3, and x^2 < 4, x > 0. Alternatives that do
+// would not be written as two.
+static bool overlap(const Value &a, const Value &b) {
   if (a.kind != Kind::tuple || b.kind != Kind::tuple || a.items.size() != 2 || b.items.size() != 2)
     return false;
-  const Value &from = isInfinite(*a.items[1]) ? a : b, &to = &from == &a ? b : a;
-  if (!isInfinite(*from.items[1]) || !isInfinite(*to.items[0]) || isInfinite(*from.items[0]) ||
-      isInfinite(*to.items[1]))
+  auto bound = [](const Value &v) {
+    constexpr long double infinity = std::numeric_limits<long double>::infinity();
+    return !isInfinite(v)
+               ? realValue(v)
+               : std::optional(v.expression->kind == Expression::Kind::negate ? -infinity
+                                                                              : infinity);
+  };
+  const auto low = bound(*a.items[0]), high = bound(*a.items[1]), otherLow = bound(*b.items[0]),
+             otherHigh = bound(*b.items[1]);
+  if (!low || !high || !otherLow || !otherHigh)
     return false;
-  auto low = realValue(*from.items[0]), high = realValue(*to.items[1]);
-  return low && high && (*low < *high || (*low == *high && from.open == "[" && to.close == "]"));
+  const bool touch = *low == *otherHigh   ? a.open == "[" && b.close == "]"
+                     : *high == *otherLow ? b.open == "[" && a.close == "]"
+                                          : false;
+  return touch || std::max(*low, *otherLow) < std::min(*high, *otherHigh);
 }
 
 ValuePtr listedConditions(const Value &given) {
@@ -205,7 +215,7 @@ ValuePtr listedConditions(const Value &given) {
     return list.items[1];
   const bool unequal = std::any_of(list.items.begin(), list.items.end(),
                                    [](const ValuePtr &item) { return isUnequal(*item); });
-  return unequal || (list.items.size() == 2 && coverAll(*list.items[0], *list.items[1]))
+  return unequal || (list.items.size() == 2 && overlap(*list.items[0], *list.items[1]))
              ? conditions(list.items)
              : nullptr;
 }
@@ -251,9 +261,42 @@ ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
   return v;
 }
 
-// What a relation that is linear in one variable, or whose left side is the absolute value of such
-// a form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals, |x - 3| < 2 is (1, 5).
-// Null for others.
+// What "e < 0" (or >, ≤, ≥) leaves for its variable where e is of second degree and has two roots:
+// x^2 < 4 is (-2, 2). Null for others.
+ValuePtr solveQuadratic(const Expression &e, const std::string &op) {
+  using E = Expression::Kind;
+  const auto form = op == "≠" ? std::nullopt : quadraticForm(e);
+  const auto square = form ? multiply(form->slope, form->slope) : std::nullopt,
+             product = square ? multiply(form->square, form->constant) : std::nullopt,
+             fourfold = product ? multiply(*product, {-4, 1}) : std::nullopt,
+             discriminant = fourfold ? add(*square, *fourfold) : std::nullopt,
+             twice = discriminant ? multiply(form->square, {2, 1}) : std::nullopt;
+  if (!twice || discriminant->numerator <= 0)
+    return nullptr;
+  const bool upwards = twice->numerator > 0;
+  auto root = [&](bool higher) {
+    ExpressionPtr distance = node(E::root, toExpression(*discriminant));
+    if (higher != upwards)
+      distance = node(E::negate, std::move(distance));
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::expression;
+    v->expression =
+        node(E::divide,
+             node(E::add, toExpression({-form->slope.numerator, form->slope.denominator}),
+                  std::move(distance)),
+             toExpression(*twice));
+    return v;
+  };
+  const bool strict = op == "<" || op == ">", inside = (op == "<" || op == "≤") == upwards;
+  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
+  return inside ? interval(open, root(false), root(true), close)
+                : joinedIntervals(interval("(", infinity(true), root(false), close),
+                                  interval(open, root(true), infinity(false), ")"));
+}
+
+// What a relation that is linear or quadratic in one variable, or whose left side is the absolute
+// value of a linear form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals,
+// |x - 3| < 2 is (1, 5). Null for others.
 ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   if (left.kind != Kind::expression || right.kind != Kind::expression)
     return nullptr;
@@ -290,7 +333,7 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   auto form = linearForm(difference);
   auto at = form ? root(*form, {0, 1}) : std::nullopt;
   if (!at)
-    return nullptr;
+    return solveQuadratic(difference, op);
   if (op == "≠") {
     ValuePtr hole = rational(*at);
     return joinedIntervals(interval("(", infinity(true), hole, ")"),

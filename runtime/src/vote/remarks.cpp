@@ -28,8 +28,8 @@ const std::set<std::string> kLeading = {
     "inr",     "cad",   "aud",      "approximately", "roughly",  "approx",
     "exactly", "only",  "vertex",   "center",        "centre",   "point"};
 // Signs that lead to a result, at its beginning.
-const std::set<std::string> kLeadingSigns = {"=",           "\\Rightarrow", "\\implies",
-                                             "\\therefore", "\\rightarrow", "\\Longrightarrow"};
+const std::set<std::string> kLeadingSigns = {"=", "\\Rightarrow", "\\therefore", "\\rightarrow",
+                                             "\\sim"};
 
 // Whether a value may end with this token, so that a word after it says what it counts.
 bool endsValue(const Token &t) {
@@ -64,25 +64,47 @@ void dropSentence(Tokens &tokens) {
   }
 }
 
-// dy/dx and \frac{dy}{dx} are one symbol each: their d are no factor that goes.
+// dy/dx, d/dx, \frac{dy}{dx} and \frac{d^2y}{dx^2} are one symbol each: their d are no factor that
+// goes.
 void nameDerivatives(Tokens &tokens) {
   auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
-  auto differential = [&](size_t i) {
-    return i < tokens.size() && tokens[i].kind == Token::Kind::word && tokens[i].text.size() == 2 &&
-           tokens[i].text[0] == 'd';
+  auto isKind = [&](size_t i, Token::Kind kind) {
+    return i < tokens.size() && tokens[i].kind == kind;
+  };
+  std::string name;
+  auto take = [&](size_t from, size_t to) {
+    for (; from < to; ++from)
+      name += tokens[from].text;
+    return to;
+  };
+  auto order = [&](size_t i) { // past ^2
+    return is(i, "^") && isKind(i + 1, Token::Kind::number) ? take(i, i + 2) : i;
+  };
+  // Past dy; where it is `above`, also d, d^2 and d^2y.
+  auto differential = [&](size_t i, bool above) {
+    if (isKind(i, Token::Kind::word) && tokens[i].text.size() == 2 && tokens[i].text[0] == 'd')
+      return above ? take(i, i + 1) : order(take(i, i + 1));
+    if (!above || !isKind(i, Token::Kind::letter) || tokens[i].text != "d")
+      return i;
+    const size_t function = order(take(i, i + 1));
+    return function > i + 1 && isKind(function, Token::Kind::letter) ? take(function, function + 1)
+                                                                     : function;
   };
   for (size_t i = 0; i < tokens.size(); ++i) {
-    const bool fraction = tokens[i].kind == Token::Kind::command && tokens[i].text == "frac" &&
-                          is(i + 1, "{") && differential(i + 2) && is(i + 3, "}") &&
-                          is(i + 4, "{") && differential(i + 5) && is(i + 6, "}");
-    const bool quotient = differential(i) && is(i + 1, "/") && differential(i + 2);
-    if (!fraction && !quotient)
+    const bool fraction =
+        isKind(i, Token::Kind::command) && tokens[i].text == "frac" && is(i + 1, "{");
+    name.clear();
+    const size_t first = i + (fraction ? 2 : 0), above = differential(first, true);
+    const bool divided = fraction ? is(above, "}") && is(above + 1, "{") : is(above, "/");
+    if (above == first || !divided)
       continue;
-    const size_t above = fraction ? i + 2 : i, below = fraction ? i + 5 : i + 2;
-    tokens[i].kind = Token::Kind::letter;
-    tokens[i].text = tokens[above].text + "/" + tokens[below].text;
-    const auto next = tokens.begin() + static_cast<std::ptrdiff_t>(i + 1);
-    tokens.erase(next, next + (fraction ? 6 : 2));
+    name += "/";
+    const size_t second = above + (fraction ? 2 : 1), below = differential(second, false);
+    if (below == second || (fraction && !is(below, "}")))
+      continue;
+    tokens[i] = {Token::Kind::letter, name, tokens[i].spaceBefore};
+    const auto begin = tokens.begin();
+    tokens.erase(begin + ptrdiff_t(i) + 1, begin + ptrdiff_t(below + fraction));
   }
 }
 
@@ -325,6 +347,8 @@ private:
   bool is(size_t i, const char *op) const { return i < tokens.size() && isOp(tokens[i], op); }
   bool isWord(size_t i) const { return i < tokens.size() && isWordToken(tokens[i]); }
   bool isUnit(size_t i) const {
+    if (i > 0 && isOp(tokens[i - 1], "°") && isWord(i) && trimmed(tokens[i].text).size() == 1)
+      return false; // 30° N
     return isWord(i) && (isUnitWord(tokens[i].text) ||
                          (isText(tokens[i]) && !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
   }
@@ -372,10 +396,12 @@ size_t Units::measureEnd(size_t i, bool afterNumber) const {
   bool upright = false, quotient = false;
   for (size_t k = i; k < end; ++k) {
     const Token &t = tokens[k];
+    if (t.kind == Token::Kind::number && t.spaceBefore) // 5 feet 3 inches
+      return i;
     static const std::set<std::string> signs = {"/", "*", "^", "{", "}", "-"};
     if (t.kind == Token::Kind::op && !signs.count(t.text))
       return i;
-    upright |= isText(t) || t.kind == Token::Kind::word;
+    upright |= isText(t) || t.kind == Token::Kind::word || t.text == "\\Omega";
     quotient |= isOp(t, "/");
   }
   const bool letters = quotient && afterNumber && tokens[i].spaceBefore;

@@ -29,18 +29,16 @@ const std::set<std::string> kTextCommands = {
     "text",   "mbox",   "textrm",     "textbf",       "textit", "mathrm", "rm",
     "mathbf", "mathit", "textnormal", "operatorname", "hbox",   "texttt", "mathsf"};
 const std::map<std::string, std::string> kOperators = {
-    {"cdot", "*"},     {"times", "*"},     {"ast", "*"},      {"div", "/"},
-    {"pm", "±"},       {"mp", "∓"},        {"le", "≤"},       {"leq", "≤"},
-    {"leqslant", "≤"}, {"ge", "≥"},        {"geq", "≥"},      {"geqslant", "≥"},
-    {"ne", "≠"},       {"neq", "≠"},       {"lt", "<"},       {"gt", ">"},
-    {"cup", "∪"},      {"cap", "∩"},       {"in", "∈"},       {"lbrace", "\\{"},
-    {"rbrace", "\\}"}, {"langle", "("},    {"rangle", ")"},   {"lvert", "|"},
-    {"rvert", "|"},    {"vert", "|"},      {"mid", "|"},      {"lbrack", "["},
-    {"rbrack", "]"},   {"lparen", "("},    {"rparen", ")"},   {"land", "∧"},
-    {"wedge", "∧"},    {"colon", ":"},     {"approx", "≈"},   {"equiv", "≡"},
-    {"circ", "°"},     {"degree", "°"},    {"Vert", "‖"},     {"lVert", "‖"},
-    {"rVert", "‖"},    {"pmod", "\\pmod"}, {"pod", "\\pmod"}, {"bmod", "\\bmod"},
-    {"mod", "\\bmod"}};
+    {"cdot", "*"},      {"times", "*"},    {"ast", "*"},      {"div", "/"},       {"pm", "±"},
+    {"mp", "∓"},        {"le", "≤"},       {"leq", "≤"},      {"leqslant", "≤"},  {"ge", "≥"},
+    {"geq", "≥"},       {"geqslant", "≥"}, {"ne", "≠"},       {"neq", "≠"},       {"lt", "<"},
+    {"gt", ">"},        {"cup", "∪"},      {"cap", "∩"},      {"bigcup", "∪"},    {"bigcap", "∩"},
+    {"in", "∈"},        {"lbrace", "\\{"}, {"rbrace", "\\}"}, {"langle", "("},    {"rangle", ")"},
+    {"lvert", "|"},     {"rvert", "|"},    {"vert", "|"},     {"mid", "|"},       {"lbrack", "["},
+    {"rbrack", "]"},    {"lparen", "("},   {"rparen", ")"},   {"land", "∧"},      {"wedge", "∧"},
+    {"colon", ":"},     {"approx", "≈"},   {"equiv", "≡"},    {"circ", "°"},      {"degree", "°"},
+    {"Vert", "‖"},      {"lVert", "‖"},    {"rVert", "‖"},    {"pmod", "\\pmod"}, {"pod", "\\pmod"},
+    {"bmod", "\\bmod"}, {"mod", "\\bmod"}};
 // A letter below one of these, or of its alphabet, is a name of its own: no factor that goes in
 // \frac{\vec{a}}{\vec{b}}.
 const std::set<std::string> kMarks = {
@@ -50,14 +48,44 @@ const std::set<std::string> kMarks = {
 const std::set<std::string> kPrefixes = {"\\Delta", "\\partial", "\\nabla"};
 // Between two things that must not change places: no factors. What holds one is text, but for what
 // withoutRemarks() and the reader know.
-const std::set<std::string> kSigns = {
-    "subset",     "subseteq",  "supset",         "supseteq",       "implies",   "impliedby",
-    "Rightarrow", "Leftarrow", "Longrightarrow", "rightarrow",     "leftarrow", "to",
-    "iff",        "mapsto",    "notin",          "setminus",       "therefore", "because",
-    "prec",       "succ",      "leftrightarrow", "Leftrightarrow", "sim",       "simeq",
-    "cong",       "parallel",  "perp",           "propto",         "ll",        "gg",
-    "uparrow",    "downarrow", "nearrow",        "searrow",        "ni",        "longrightarrow",
-    "nmid",       "vdash",     "models",         "rightharpoonup", "nparallel"};
+const std::set<std::string> kSigns = {"subset",
+                                      "subseteq",
+                                      "supset",
+                                      "supseteq",
+                                      "impliedby",
+                                      "Rightarrow",
+                                      "Leftarrow",
+                                      "rightarrow",
+                                      "leftarrow",
+                                      "to",
+                                      "mapsto",
+                                      "notin",
+                                      "setminus",
+                                      "therefore",
+                                      "because",
+                                      "prec",
+                                      "succ",
+                                      "leftrightarrow",
+                                      "Leftrightarrow",
+                                      "sim",
+                                      "simeq",
+                                      "cong",
+                                      "parallel",
+                                      "perp",
+                                      "propto",
+                                      "ll",
+                                      "gg",
+                                      "uparrow",
+                                      "downarrow",
+                                      "nearrow",
+                                      "searrow",
+                                      "ni",
+                                      "longrightarrow",
+                                      "nmid",
+                                      "vdash",
+                                      "models",
+                                      "rightharpoonup",
+                                      "nparallel"};
 const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"tfrac", "frac"},
                                                       {"cfrac", "frac"},
@@ -70,6 +98,9 @@ const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"varepsilon", "epsilon"},
                                                       {"emptyset", "varnothing"},
                                                       {"R", "mathbbR"},
+                                                      {"implies", "Rightarrow"},
+                                                      {"Longrightarrow", "Rightarrow"},
+                                                      {"iff", "Leftrightarrow"},
                                                       {"arsinh", "arcsinh"},
                                                       {"arcosh", "arccosh"},
                                                       {"artanh", "arctanh"},
@@ -105,7 +136,7 @@ size_t separatorLength(const std::string &s, size_t at, bool commas) {
   else if (s[at] == '\\' && at + 1 < s.size() &&
            std::string(",;: !").find(s[at + 1]) != std::string::npos)
     n = 2;
-  else if (s[at] == ',' || s[at] == ' ' || s[at] == '~') {
+  else if (std::string(", ~'").find(s[at]) != std::string::npos) {
     n = 1;
     certain = s[at] != ',' || commas;
   }
@@ -173,6 +204,9 @@ private:
       at = end;
     } else if (c == '\\') {
       command();
+    } else if (tokens.empty() && s.compare(at, 2, "=>") == 0) {
+      pushOp("\\Rightarrow"); // leads to the answer
+      at += 2;
     } else if (s.compare(at, 2, "<=") == 0 || s.compare(at, 2, ">=") == 0 ||
                (space && s.compare(at, 2, "!=") == 0)) { // 5!=120 is a factorial
       pushOp(c == '<' ? "≤" : c == '>' ? "≥" : "≠");
@@ -213,10 +247,10 @@ private:
         else if (s[i] != ' ')
           break;
       }
-      bool isLetterO = form[1] == 'o' || form[2] == 'o';
+      const bool isLetterO = form[1] == 'o' || form[2] == 'o', group = form[1] == '{';
       if (isLetterO && (tokens.empty() || tokens.back().kind != Token::Kind::number))
         continue;
-      if (!*f && !(i < s.size() && isLetter(s[i]))) {
+      if (!*f && (group || !(i < s.size() && isLetter(s[i])))) {
         at = i;
         push(Token::Kind::op, "°");
         return true;
@@ -269,10 +303,40 @@ private:
     return decimals > 0 && s.compare(end, 3, "{,}") != 0 && (decimals != 3 || before == "0");
   }
 
+  // 1.234.567 and 1.234,56, where points part thousands: their end; 0 for others, as one point is
+  // decimal.
+  size_t endOfGroups() const {
+    auto digits = [&](size_t from) {
+      size_t n = 0;
+      while (from + n < s.size() && isDigit(s[from + n]))
+        ++n;
+      return n;
+    };
+    auto isAt = [&](size_t i, char c) { return i < s.size() && s[i] == c && digits(i + 1) > 0; };
+    size_t end = at + digits(at), groups = 0;
+    if (end == at || end > at + 3 || s[at] == '0')
+      return 0;
+    for (; isAt(end, '.'); ++groups, end += 4)
+      if (digits(end + 1) != 3)
+        return 0;
+    const bool comma = groups > 0 && brackets <= 0 && isAt(end, ',');
+    const size_t decimals = comma ? digits(end + 1) : 0;
+    if (decimals == 3 || (comma && isAt(end + 1 + decimals, ',')))
+      return 0;
+    return comma ? end + 1 + decimals : groups > 1 ? end : 0;
+  }
+
   void number() {
     std::string text;
     size_t digits = 0; // in the group that separators may follow
     bool point = false;
+    if (const size_t end = endOfGroups()) {
+      for (; at < end; ++at)
+        if (s[at] != '.')
+          text += s[at] == ',' ? '.' : s[at];
+      push(Token::Kind::number, text);
+      return;
+    }
     while (at < s.size()) {
       if (isDigit(s[at])) {
         text += s[at++];
@@ -423,6 +487,8 @@ private:
       ++end;
     std::string name = s.substr(at + 1, end - at - 1);
     at = end;
+    if (name == "Bbb") // the older name
+      name = "mathbb";
     if (kEllipses.count(name)) {
       push(Token::Kind::text, "…");
       return;
@@ -455,15 +521,35 @@ private:
           if (upright(name, content))
             return;
           // Upright in print, or bold: no units.
-          // of unit vectors
-          if (name == "mathbf" && (content == "i" || content == "j" || content == "k")) {
-            push(Token::Kind::letter, "\\hat" + content);
+          // \text{2A}_{16}, \mathrm{C}_5^2 and \mathbf{\hat{i}}, as without the command.
+          const bool digits = content.find_first_of("0123456789") != std::string::npos &&
+                              content.find_first_not_of("0123456789ABCDEF") == std::string::npos;
+          const bool indexed =
+              at < s.size() && s[at] == '_' && (digits || content == "C" || content == "P");
+          if (indexed || (name == "mathbf" && content.compare(0, 4, "\\hat") == 0)) {
+            s.replace(0, at, content);
+            at = 0;
+            return;
+          }
+          // \mathrm{d}x, as dx
+          if (name == "mathrm" && content == "d" && at < s.size() &&
+              (isLetter(s[at]) || s[at] == '\\' || s[at] == '^')) {
+            s.replace(0, at, content);
+            at = 0;
+            return;
+          }
+          // of unit vectors, and of sets of numbers
+          const bool vector = content == "i" || content == "j" || content == "k";
+          if (name == "mathbf" &&
+              (vector || content == "R" || content == "Z" || content == "Q" || content == "N")) {
+            push(Token::Kind::letter, (vector ? "\\hat" : "\\mathbb") + content);
             return;
           }
           bool symbol = content == "i" || content == "e" ||
                         (content.size() == 1 && isLetter(content[0]) &&
                          (name == "mathbf" || name == "mathit"));
           push(symbol ? Token::Kind::letter : Token::Kind::text, content);
+          bold = symbol && name == "mathbf" ? tokens.size() : bold;
           return;
         }
       }
@@ -476,6 +562,14 @@ private:
     }
     if (kMarks.count(name) && marked(name))
       return;
+    const size_t next = s.find_first_not_of(' ', at);
+    auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
+    if (name == "times" && !tokens.empty() &&
+        (bold == tokens.size() || tokens.back().text.compare(0, 4, "\\vec") == 0 ||
+         (isCapital(tokens.back().text[0]) && next < s.size() && isCapital(s[next])))) {
+      pushOp("\\times"); // of vectors or sets, which must not change places
+      return;
+    }
     auto op = kOperators.find(name);
     if (op != kOperators.end()) {
       brackets += op->second == "\\{" || op->second == "(" || op->second == "["   ? 1
@@ -544,7 +638,8 @@ private:
     std::string letter = s.substr(begin, end - begin);
     if (letter == "\\imath" || letter == "\\jmath") // \hat{\imath}
       letter = letter.substr(1, 1);
-    push(Token::Kind::letter, "\\" + name + letter);
+    const bool unit = name == "vec" && (letter == "i" || letter == "j" || letter == "k");
+    push(Token::Kind::letter, (unit ? "\\hat" : "\\" + name) + letter);
     at = close + 1;
     return true;
   }
@@ -554,9 +649,21 @@ private:
   std::vector<Token> tokens;
   bool space = false, line = false, ok = true; // a blank, a line's end before the next token
   int braces = 0, brackets = 0;
+  size_t bold = 0; // how many tokens there were when the last one in bold stood at their end
 };
 
 } // namespace
+
+std::string usualName(const std::string &command) {
+  if (kDropped.count(command) || kTextCommands.count(command))
+    return {};
+  if (kEllipses.count(command))
+    return "…";
+  if (const auto op = kOperators.find(command); op != kOperators.end())
+    return op->second;
+  const auto renamed = kCommands.find(command);
+  return renamed == kCommands.end() ? command : renamed->second;
+}
 
 std::optional<std::vector<Token>> tokenize(const std::string &latex) {
   return Tokenizer(latex).run();

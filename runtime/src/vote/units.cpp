@@ -25,7 +25,8 @@ const std::set<std::string> kUnits = {
     "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
     "millimeters", "kilograms", "tons",    "times",  "USD",     "EUR",        "GBP",
     "rad",         "rads",      "acres",   "joules", "newtons", "watts",      "volts",
-    "rupees",      "euros",     "pence",   "yen",    "yuan",    "apiece",     "INR"};
+    "rupees",      "euros",     "pence",   "yen",    "yuan",    "apiece",     "INR",
+    "deg"};
 
 // Abbreviations, as they are spelled, and the names that they stand for.
 const std::map<std::string, std::string> kSymbols = {

@@ -52,7 +52,8 @@ static std::shared_ptr<Value> readChoice(const std::string &given) {
   at += at < latex.size() && latex[at] == '(';
   const bool bracket = at > 0 && latex[at - 1] == '(';
   if (at + 3 >= latex.size() || latex[at] < 'A' || latex[at] > 'J' ||
-      !(latex[at + 1] == ')' || (latex[at + 1] == '.' && !bracket)))
+      !(latex[at + 1] == ')' || (latex[at + 1] == '.' && !bracket) ||
+        (latex[at + 1] == ':' && !bracket && latex[at] < 'F')))
     return nullptr;
   const std::string letter(1, latex[at]);
   std::string rest = latex.substr(at + 2);
@@ -93,7 +94,10 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   if (choices)
     if (auto choice = readChoice(latex))
       return choice;
-  if (auto time = timeOfDay(latex)) {
+  auto time = timeOfDay(latex);
+  if (!time)
+    time = dateIn(latex);
+  if (time) {
     auto v = std::make_shared<Value>();
     v->text = *time;
     return v;
@@ -400,14 +404,27 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
     const size_t bar = begin + (real ? 4 : 2);
     if (end > bar + 2 && tokens[begin + 1].kind == Token::Kind::letter &&
         (isOp(tokens[bar], "|") || isOp(tokens[bar], ":")))
-      if (ValuePtr condition = read(bar + 1, end - 1, depth + 1))
-        if (condition->kind == Kind::tuple || condition->kind == Kind::joined)
+      if (ValuePtr condition = read(bar + 1, end - 1, depth + 1)) {
+        const std::vector<ValuePtr> &each = condition->items; // x < 0 or x > 1
+        if (condition->kind == Kind::tuple || condition->kind == Kind::joined ||
+            (condition->kind == Kind::list &&
+             std::none_of(each.begin(), each.end(),
+                          [](const ValuePtr &item) { return item->of.empty(); })))
           return condition;
+      }
     // \{n\pi \mid n \in \mathbb{Z}\} is n\pi for all integers n
     const std::vector<size_t> bars = findTop(begin + 1, end - 1, {"|", ":"});
     if (bars.size() == 1 && end == bars[0] + 5 && isOp(tokens[bars[0] + 2], "∈") &&
         tokens[bars[0] + 3].text == "\\mathbbZ")
       return read(begin + 1, bars[0], depth + 1);
+    // \{(x, y) : y = 2x\} and \{x \in \mathbb{Z} \mid x > 2\}
+    if (!bars.empty() &&
+        !findTop(bars[0] + 1, end - 1, {"=", "<", ">", "≤", "≥", "≠", "∈"}).empty()) {
+      v->kind = Kind::tuple;
+      v->open = "\\{|";
+      v->items = {read(begin + 1, bars[0], depth + 1), read(bars[0] + 1, end - 1, depth + 1)};
+      return v->items[0] && v->items[1] ? v : nullptr;
+    }
     if (!readItems(begin + 1, end - 1, at, depth, *v))
       return nullptr;
     ValuePtr point = v->items.size() > 1 ? namedValues(*v) : nullptr;
@@ -422,6 +439,20 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
   v->close = close;
   if (!readItems(begin + 1, end - 1, at, depth, *v))
     return nullptr;
+  // [[1, 2], [3, 4]], as programs write matrices
+  const size_t columns = v->items[0]->items.size();
+  if (open == "[" && close == "]" && columns > 0 &&
+      std::all_of(v->items.begin(), v->items.end(), [&](const ValuePtr &row) {
+        return row->kind == Kind::tuple && row->open == "[" && row->close == "]" &&
+               row->of.empty() && row->items.size() == columns;
+      })) {
+    auto matrix = std::make_shared<Value>();
+    matrix->kind = Kind::matrix;
+    matrix->columns = columns;
+    for (const ValuePtr &row : v->items)
+      matrix->items.insert(matrix->items.end(), row->items.begin(), row->items.end());
+    return matrix;
+  }
   // (±2, 3) are two points.
   auto isList = [](const ValuePtr &item) { return item->kind == Kind::list; };
   const auto several = std::find_if(v->items.begin(), v->items.end(), isList);
@@ -550,6 +581,12 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
   return v->items.empty() ? nullptr : v;
 }
 
-std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
+std::shared_ptr<const Value> readAnswer(const std::string &latex) {
+  std::string given = latex;
+  if (given.size() <= kLongestAnswer)
+    for (size_t at = given.find("per cent"); at < given.size(); at = given.find("per cent", at))
+      given.erase(at + 3, 1);
+  return Reader(given).run();
+}
 
 } // namespace m1rt::vote

@@ -61,7 +61,12 @@ static std::string withoutMarkup(std::string text) {
 Answer::Answer(std::string text) : original(std::move(text)) {
   vote::beginReading();
   const std::string answer = withoutMarkup(trimmed(answerIn(withoutDoubledEscapes(original))));
-  key = vote::canonical(vote::readAnswer(answer))->key;
+  auto value = vote::canonical(vote::readAnswer(answer));
+  using Kind = vote::Value::Kind;
+  if (value->kind == Kind::set && value->items.size() == 1 &&
+      value->items[0]->kind == Kind::expression) // {5}, as x = 5 is
+    value = value->items[0];
+  key = value->key;
   if (key.empty())
     key = "L" + answer;
 }

@@ -16,48 +16,22 @@ const std::set<std::string> kLittleWords = {
     "how", "out", "one", "two", "six", "ten", "nor", "now", "our", "can", "had",
     "may", "who", "via", "yes", "iff", "off", "odd", "nth", "is"};
 // Words that change what the value beside them says: the value alone is not the answer.
-const std::set<std::string> kModifiers = {"not",       "no",
-                                          "never",     "neither",
-                                          "nor",       "cannot",
-                                          "without",   "except",
-                                          "unless",    "if",
-                                          "when",      "where",
-                                          "for",       "while",
-                                          "until",     "or",
-                                          "more",      "less",
-                                          "fewer",     "greater",
-                                          "larger",    "smaller",
-                                          "than",      "least",
-                                          "most",      "over",
-                                          "under",     "above",
-                                          "below",     "about",
-                                          "across",    "through",
-                                          "between",   "to",
-                                          "minus",     "plus",
-                                          "choose",    "divided",
-                                          "squared",   "cubed",
-                                          "factorial", "reciprocal",
-                                          "inverse",   "opposite",
-                                          "negative",  "any",
-                                          "every",     "all",
-                                          "false",     "wrong",
-                                          "incorrect", "impossible",
-                                          "either",    "some",
-                                          "root",      "log",
-                                          "from",      "reflection",
-                                          "rotation",  "translation",
-                                          "excluding", "including",
-                                          "instead",   "rather",
-                                          "isn",       "doesn",
-                                          "don",       "won",
-                                          "aren",      "isnt",
-                                          "unlike",    "undefined",
-                                          "defined",   "twice",
-                                          "symmetric", "extraneous",
-                                          "rejected",  "modulo",
-                                          "base",      "remainder",
-                                          "thrice",    "perpendicular",
-                                          "parallel",  "tangent"};
+const std::set<std::string> kModifiers = {
+    "not",       "no",        "never",     "neither",    "nor",       "cannot",
+    "without",   "except",    "unless",    "if",         "when",      "where",
+    "for",       "while",     "until",     "or",         "more",      "less",
+    "fewer",     "greater",   "larger",    "smaller",    "than",      "least",
+    "most",      "over",      "under",     "above",      "below",     "about",
+    "across",    "through",   "between",   "to",         "minus",     "plus",
+    "choose",    "divided",   "squared",   "cubed",      "factorial", "reciprocal",
+    "inverse",   "opposite",  "negative",  "any",        "every",     "all",
+    "false",     "wrong",     "incorrect", "impossible", "either",    "some",
+    "root",      "log",       "from",      "reflection", "rotation",  "translation",
+    "excluding", "including", "instead",   "rather",     "isn",       "doesn",
+    "don",       "won",       "aren",      "isnt",       "unlike",    "undefined",
+    "defined",   "twice",     "symmetric", "extraneous", "rejected",  "modulo",
+    "base",      "remainder", "repeating", "recurring",  "thrice",    "perpendicular",
+    "parallel",  "tangent"};
 // The same behind a value, as units do; in a name they are harmless ("percent loss").
 const std::set<std::string> kOpposites = {"half",
                                           "halves",
@@ -102,6 +76,14 @@ const std::set<std::string> kOpposites = {"half",
                                           "gain",
                                           "debt",
                                           "profit",
+                                          "increase",
+                                          "decrease",
+                                          "faster",
+                                          "slower",
+                                          "higher",
+                                          "lower",
+                                          "above",
+                                          "below",
                                           "ago",
                                           "later",
                                           "earlier",
@@ -177,11 +159,9 @@ std::string plainText(const std::string &latex) {
       while (end < latex.size() && isLetter(latex[end]))
         ++end;
       std::string name = latex.substr(i + 1, end - i - 1);
-      static const std::set<std::string> dropped = {
-          "text",   "mbox",         "textbf", "textrm", "textit", "mathrm",     "mathbf",
-          "mathit", "operatorname", "left",   "right",  "quad",   "textnormal", "rm"};
-      if (!dropped.count(name))
-        out += name;
+      out += usualName(name);
+      if (latex.compare(i, 2, "\\%") == 0)
+        out += '%';
       spaces |= name.empty();
       i = std::max(end, i + 2) - 1;
       continue;
@@ -269,6 +249,34 @@ std::vector<std::string> namedThings(const std::string &text) {
   return items;
 }
 
+std::optional<std::string> dateIn(const std::string &text) {
+  constexpr size_t longest = 12;
+  if (text.size() > longest)
+    return std::nullopt;
+  std::string date, lengths; // lengths: of its numbers
+  size_t digits = 0;
+  for (const char c : text + " ")
+    if (c == '$') {
+      continue;
+    } else if (isDigit(c)) {
+      if (digits == 1 && date.back() == '0')
+        date.pop_back();
+      date += c;
+      ++digits;
+    } else {
+      lengths += std::to_string(digits) + c;
+      date += c;
+      digits = 0;
+    }
+  date.pop_back();
+  auto is = [&](size_t at, const char *known) {
+    return lengths.size() == 6 && std::string(known).find(lengths[at]) != std::string::npos;
+  };
+  const bool year = is(0, "4") && is(1, "-") && is(2, "12") && is(3, "-") && is(4, "12");
+  const bool american = is(0, "12") && is(1, "/") && is(2, "12") && is(3, "/") && is(4, "4");
+  return (year || american) && text.back() != ' ' ? std::optional(date) : std::nullopt;
+}
+
 std::optional<std::string> timeOfDay(const std::string &latex) {
   constexpr size_t longest = 40;
   if (latex.size() > longest)
@@ -306,8 +314,9 @@ bool changesValue(const std::string &words) {
 
 const std::set<std::string> &closingWords() {
   static const std::set<std::string> words = {
-      "is",       "are",   "the",       "our",      "a",       "answer", "answers",
-      "solution", "final", "solutions", "required", "desired", "result", "correct"};
+      "is",       "are",    "the",       "our",      "a",       "answer", "answers",
+      "solution", "final",  "solutions", "required", "desired", "result", "correct",
+      "only",     "unique", "real",      "integer",  "valid"};
   return words;
 }
 

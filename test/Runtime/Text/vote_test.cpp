@@ -567,6 +567,20 @@ TEST(Answers, TakeMillisecondsAtMost) {
       repeat("1 base 2 ", 3900),
       repeat("20000!!+", 3900, "1"),
       repeat("5 years old ", 3900),
+      repeat("\\frac{d^2y}{dx^2}+", 3900, "1"),
+      repeat("\\mathbf{\\hat{i}}+", 3900, "1"),
+      repeat("\\mathrm{d}x", 3900),
+      repeat("1.234.567,8 ", 3900),
+      repeat("x^2<4,", 3900, "x>1"),
+      repeat("x^2-ax<4\\text{ or }", 3900, "x>1"),
+      repeat("\\overline{1+", 900, "i") + std::string(69, '}'),
+      repeat("\\binom{n}{k}+", 3900, "1"),
+      repeat("2^", 190, "2"),
+      repeat("3 hours and ", 3900, "2"),
+      repeat("5 per cent ", 3900),
+      repeat("[[1,2],[3,4]],", 3900, "1"),
+      repeat("\\{(x,y):y=2x\\},", 3900, "1"),
+      repeat("u(x,t,", 3900, "1"),
       "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") + "\\end{vmatrix}"};
   for (const std::string &a : hostile)
     for (const std::string &b : {a + "+0", a + "+1", std::string("7")}) {
@@ -615,6 +629,15 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
                                  "\\boxed ",
                                  "wait, result: 5\n",
                                  "the answer isn't 1; it's 2, or ",
+                                 "答案是8。",
+                                 "respuesta final ",
+                                 "answer = ``` ",
+                                 "所以8 ",
+                                 "answer - 5 ",
+                                 "$x = 5$\n",
+                                 "x = 5\n=> ",
+                                 "answer is 5. Actually, it's ",
+                                 "- a = 5\n",
                                  "5 + "}) {
     std::string text;
     while (text.size() + part.size() <= size)
