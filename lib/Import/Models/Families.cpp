@@ -16,6 +16,7 @@ const Entry families[] = {
     {"granitemoehybrid", createGraniteHybrid},
     {"jamba", createJamba},
     {"lfm2", createLfm2},
+    {"lfm2_moe", createLfm2},
     {"llama", createTransformer},
     {"mamba", createMamba},
     {"mamba2", createMamba},
