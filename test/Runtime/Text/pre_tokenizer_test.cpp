@@ -110,8 +110,8 @@ TEST(RegexTranslation, KeepsOnigurumasMeaning) {
   EXPECT_NE(error.find("does not compile"), std::string::npos) << error;
 }
 
-// Characters that Unicode has had since version 14 have their properties, in PCRE2's patterns (whose
-// library may be older) as in the matchers: ideographs of 15 and 15.1, letters, marks and digits of
+// Characters that Unicode has had since version 14 have their properties, in patterns for PCRE2
+// (which may be older) as in the matchers: ideographs of 15 and 15.1, letters, marks and digits of
 // 16; not those of 17.
 TEST(Unicode16, PropertiesInEveryPattern) {
   using V = std::vector<std::string>;
