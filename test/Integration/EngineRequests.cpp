@@ -84,7 +84,7 @@ void runRequests(Model &model, Random &random, size_t requests, int leastPages, 
   Status created = Session::create(model, limits, &session);
   ASSERT_TRUE(created.ok()) << created.message();
   EngineOptions options;
-  options.prefixCacheSlots = static_cast<uint32_t>(random.integer(0, 1));
+  options.prefixCacheSlots = static_cast<uint32_t>(random.integer(0, 4));
   options.prefixBlock = static_cast<uint32_t>(random.integer(4, 64));
   options.shortestPrefix = static_cast<uint32_t>(random.integer(1, 16));
   options.prefillChunk = random.chance(0.5) ? static_cast<uint32_t>(random.integer(1, 40)) : 0;
