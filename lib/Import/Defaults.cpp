@@ -64,6 +64,15 @@ constexpr Defaults table[] = {
       "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2, "rope_theta": 1e6,
       "conv_bias": false, "conv_L_cache": 3, "block_multiple_of": 256,
       "block_ffn_dim_multiplier": 1.0, "block_auto_adjust_ff_dim": true})"},
+    {"lfm2_moe", R"({
+      "vocab_size": 65536, "hidden_size": 2048, "intermediate_size": 7168,
+      "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+      "max_position_embeddings": 128000, "norm_eps": 1e-5,
+      "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2, "rope_theta": 1e6,
+      "conv_bias": false, "conv_L_cache": 3,
+      "num_dense_layers": 2, "moe_intermediate_size": 1792, "num_experts": 32,
+      "num_experts_per_tok": 4, "use_expert_bias": true, "routed_scaling_factor": 1.0,
+      "norm_topk_prob": true})"},
     {"llama", R"({
       "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008,
       "num_hidden_layers": 32, "num_attention_heads": 32,

@@ -121,10 +121,10 @@ Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const E
                      ScalarFormula activation) {
   int64_t d = ModelBuilder::columnsOf(x), size = config.size;
   // Those of a layer are many tensors, or one with the experts as its first dimension.
-  const bool isJoined = holds(names.experts + "." + names.down);
+  const bool isJoined = holds(names.experts + ".down_proj");
   if (isJoined && !names.gate.empty())
     return joinedExperts(x, config, names.router, names.experts + ".gate_up_proj",
-                         names.experts + "." + names.down, activation);
+                         names.experts + ".down_proj", activation, names.correction);
   Route chosen = route(routed, config, names.router, names.correction);
   auto weight = [&](StringRef part, const std::string &module, int64_t n, int64_t k) {
     if (isJoined)
@@ -152,9 +152,9 @@ Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const E
 
 Value Layer::joinedExperts(Value x, const ExpertsConfig &config, const std::string &router,
                            const std::string &input, const std::string &output,
-                           ScalarFormula activation) {
+                           ScalarFormula activation, const std::string &correction) {
   int64_t d = ModelBuilder::columnsOf(x), size = config.size, count = config.count;
-  Route chosen = route(x, config, router, "");
+  Route chosen = route(x, config, router, correction);
   auto weight = [&](StringRef part, const std::string &name, int64_t n, int64_t k) {
     return model.weight(symbol(part), {count * n, k}, {{tensor(name), {count, n, k}}},
                         /*matrix=*/true);

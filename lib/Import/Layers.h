@@ -11,8 +11,9 @@ struct MlpNames {
   std::string gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
 };
 struct ExpertNames {
-  /// Modules; those of expert e are `experts`.e.up and the like. An empty gate: the
-  /// activation of up alone.
+  /// Modules; those of expert e are `experts`.e.up and the like. One tensor for all is called
+  /// `experts`.down_proj, and `experts`.gate_up_proj or `experts`.up. An empty gate: the activation
+  /// of up alone.
   std::string router = "mlp.gate", experts = "mlp.experts", gate = "gate_proj", up = "up_proj",
               down = "down_proj";
   /// Tensor of a bias of the choice; empty: none.
@@ -80,10 +81,11 @@ public:
                       const ExpertNames &names,
                       mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
   /// The same with gate and up in one tensor `input` [count, 2·size, K] and `output` [count, K,
-  /// size].
+  /// size]; `correction` is the tensor of a bias of the choice, or empty.
   mlir::Value joinedExperts(mlir::Value x, const ExpertsConfig &config, const std::string &router,
                             const std::string &input, const std::string &output,
-                            mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
+                            mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu,
+                            const std::string &correction = {});
   /// x [T, parts·C], weights [T, parts] → Σ weights · parts.
   mlir::Value combine(mlir::Value x, mlir::Value weights);
 

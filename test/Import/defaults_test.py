@@ -45,6 +45,12 @@ FAMILIES = {
     "lfm2": ({"vocab_size": 65536, "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 128000,
               "norm_eps": 1e-5, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True, "rope_theta": 1e6, "conv_bias": False, "conv_L_cache": 3, "block_multiple_of": 256,
               "block_ffn_dim_multiplier": 1.0, "block_auto_adjust_ff_dim": True}, {"full_attn_idxs": [1]}),
+    "lfm2_moe": ({"vocab_size": 65536, "hidden_size": 2048, "intermediate_size": 7168, "num_attention_heads": 32, "num_key_value_heads": 8, "max_position_embeddings": 128000, "norm_eps": 1e-5,
+                  "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True, "rope_theta": 1e6, "conv_bias": False, "conv_L_cache": 3, "moe_intermediate_size": 1792, "num_experts": 32,
+                  "num_experts_per_tok": 4, "use_expert_bias": True, "routed_scaling_factor": 1.0, "norm_topk_prob": True},
+                 {"num_hidden_layers": 3, "num_dense_layers": 1, "layer_types": ["conv", "full_attention", "conv"]}),
+    "lfm2_moe dense": ({"num_dense_layers": 2}, {"num_hidden_layers": 4, "layer_types": ["conv"] * 4, "num_experts": 4}),
+    "lfm2_moe layers": ({"num_hidden_layers": 32}, {"layer_types": ["conv"] * 32, "num_dense_layers": 32}),
     "llama": (LLAMA, {}),
     "mamba": (MAMBA, {}),
     "falcon_mamba": ({**MAMBA, "mixer_rms_eps": 1e-6}, {}),
@@ -146,8 +152,9 @@ def main():
             for name, value in fields.items():
                 base = {"model_type": family, **fields, **(few if name != "num_hidden_layers" else {}), **{key: also for key, also in more.items() if key != name}}
                 if name == "num_hidden_layers":
-                    for size in ("layer_types", "mlp_only_layers"):
-                        base.pop(size, None)
+                    base.pop("mlp_only_layers", None)
+                    if len(base.get("layer_types", [])) != value:
+                        base.pop("layer_types", None)
                 whole = read({**base, name: value})
                 expect(whole[0], f"{title}: {whole[1]}")
                 rest = {key: also for key, also in base.items() if key != name}

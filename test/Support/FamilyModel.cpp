@@ -211,13 +211,12 @@ private:
             config["mlp_multipliers"][1]);
       });
     }
-    if (type == "lfm2") {
+    if (type == "lfm2" || type == "lfm2_moe") {
       branch(h, "operator_norm", [&](const Row &x) {
         return find("conv.conv.weight") ? shortConv(x) : attention(x, "self_attn.");
       });
       return branch(h, "ffn_norm", [&](const Row &x) {
-        return linear("feed_forward.w2",
-                      times(linear("feed_forward.w3", x), linear("feed_forward.w1", x), silu));
+        return find("feed_forward.gate.weight") ? lfm2Experts(x) : lfm2Mlp(x, "feed_forward.");
       });
     }
     if (type == "recurrent_gemma") {
@@ -365,6 +364,28 @@ private:
     for (double &v : y)
       v = activation(config.value("mlp_hidden_act", "relu2"))(v);
     return linear(at + "down_proj", y);
+  }
+  Row lfm2Mlp(const Row &x, const std::string &at) const {
+    return linear(at + "w2", times(linear(at + "w3", x), linear(at + "w1", x), silu));
+  }
+  Row lfm2Experts(const Row &x) const {
+    const std::string at = "feed_forward.", joined = at + "experts.gate_up_proj";
+    Row s = linear(at + "gate", x), y(x.size());
+    for (double &v : s)
+      v = sigmoid(v);
+    Row choice = s;
+    if (flag("use_expert_bias", true))
+      addTo(choice, vector(at + "expert_bias"));
+    std::vector<size_t> chosen = best(choice, size("num_experts_per_tok"));
+    double sum = 1e-6;
+    for (size_t e : chosen)
+      sum += s[e];
+    for (size_t e : chosen)
+      addTo(y, scaled(find(joined) ? joinedMlp(x, joined, at + "experts.down_proj", e)
+                                   : lfm2Mlp(x, at + "experts." + std::to_string(e) + "."),
+                      s[e] / (flag("norm_topk_prob", true) ? sum : 1) *
+                          number("routed_scaling_factor", 1)));
+    return y;
   }
   Row nemotronExperts(const Row &x) const {
     Row s = linear("mixer.gate", x);

@@ -34,7 +34,7 @@ public:
       drawMamba();
     else if (type == "nemotron_h")
       drawNemotron();
-    else if (type == "lfm2")
+    else if (type == "lfm2" || type == "lfm2_moe")
       drawLfm2();
     else if (type == "recurrent_gemma")
       drawRecurrentGemma();
@@ -302,6 +302,25 @@ private:
     config["hybrid_override_pattern"] = pattern;
   }
 
+  /// Sigmoids choose, with a bias or without; an expert's matrices are called as the MLP's.
+  void lfm2Experts(const std::string &at, const Experts &e) {
+    matrix(at + "gate", e.count, hidden);
+    if (config["use_expert_bias"])
+      add(at + "expert_bias", {e.count}, [&] { return random.normal(0.3); });
+    if (random.chance(0.3)) { // as one tensor
+      auto value = [&] { return random.normal(0.2); };
+      add(at + "experts.gate_up_proj", {e.count, 2 * e.size, hidden}, value);
+      add(at + "experts.down_proj", {e.count, hidden, e.size}, value);
+      return;
+    }
+    for (int64_t i = 0; i < e.count; ++i) {
+      const std::string expert = at + "experts." + std::to_string(i) + ".w";
+      matrix(expert + "1", e.size, hidden);
+      matrix(expert + "3", e.size, hidden);
+      matrix(expert + "2", hidden, e.size);
+    }
+  }
+
   void drawLfm2() {
     headDim = 2 * random.integer(1, 9);
     config["head_dim"] = headDim;
@@ -315,7 +334,19 @@ private:
                    {"num_attention_heads", heads},
                    {"num_key_value_heads", kvHeads},
                    {"rope_theta", 1e6}});
-    if (random.chance(0.5)) {
+    Experts experts;
+    int64_t dense = layers;
+    if (type == "lfm2_moe") {
+      experts = drawExperts();
+      dense = random.integer(0, int(layers) - 1);
+      config.update({{"intermediate_size", intermediate},
+                     {"num_dense_layers", dense},
+                     {"num_experts", experts.count},
+                     {"moe_intermediate_size", experts.size},
+                     {"use_expert_bias", random.chance(0.7)},
+                     {"norm_topk_prob", random.chance(0.5)},
+                     {"routed_scaling_factor", random.pick({1.0, 2.5})}});
+    } else if (random.chance(0.5)) {
       // Two thirds, rounded up to a multiple.
       config.update({{"block_ff_dim", intermediate},
                      {"block_auto_adjust_ff_dim", true},
@@ -342,6 +373,10 @@ private:
         matrix(layerName(layer, "conv.in_proj"), 3 * hidden, hidden, bias);
         convolution(layerName(layer, "conv.conv"), hidden, width, bias);
         matrix(layerName(layer, "conv.out_proj"), hidden, hidden, bias);
+      }
+      if (layer >= dense) {
+        lfm2Experts(layerName(layer, "feed_forward."), experts);
+        continue;
       }
       matrix(layerName(layer, "feed_forward.w1"), intermediate, hidden);
       matrix(layerName(layer, "feed_forward.w3"), intermediate, hidden);
@@ -723,9 +758,10 @@ private:
 
 const std::vector<std::string> &familyNames() {
   static const std::vector<std::string> names = {
-      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",           "lfm2",
-      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h",      "qwen3",
-      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next",       "recurrent_gemma", "zamba2"};
+      "bamba",    "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba",      "lfm2",
+      "lfm2_moe", "llama",     "mamba",        "mamba2",           "mistral",    "nemotron_h",
+      "qwen3",    "qwen3_5",   "qwen3_5_text", "qwen3_moe",        "qwen3_next", "recurrent_gemma",
+      "zamba2"};
   return names;
 }
 

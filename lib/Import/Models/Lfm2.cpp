@@ -1,4 +1,5 @@
-// lfm2: short convolutions between gates in most layers, attention in the others, an MLP in each.
+// lfm2, lfm2_moe: short convolutions between gates in most layers, attention in the others, an MLP
+// in each, or, in lfm2_moe behind the first few, a mixture of experts that sigmoids choose.
 #include "Models.h"
 
 using namespace mlir;
@@ -9,24 +10,31 @@ namespace {
 
 class Lfm2 : public Family {
 public:
+  explicit Lfm2(llvm::StringRef modelType) : hasExperts(modelType == "lfm2_moe") {}
+
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     ModelConfig &model = source.model;
     readCommon(source);
-    // Older files write tie_embedding, theta and block_ff_dim; the first counts where both are
-    // there.
+    // Older files write tie_embedding, and of lfm2 theta and block_ff_dim; the first counts where
+    // both are there.
     model.tied = config.flag("tie_embedding", model.tied);
     eps = readEps(config, "norm_eps");
     attention = readAttention(config, model.hiddenSize);
     attention.qkNorm = true;
-    std::optional<double> older = config.number("theta"), theta = config.number("rope_theta");
+    std::optional<double> theta = config.number("rope_theta"), older;
+    if (!hasExperts)
+      older = config.number("theta");
     if (older && theta && config.has("rope_theta") && *older != *theta)
       config.error("theta") << "differs from 'rope_theta'";
     rotary =
         readRotary(source, attention.headDim, /*scaling=*/true, {}, older ? "theta" : "rope_theta");
     convWidth = config.size("conv_L_cache", widestConv);
     convBias = config.flag("conv_bias");
-    readMlpSize(config);
+    if (hasExperts)
+      readMixtures(config);
+    else
+      readMlpSize(config);
     config.expectFlag("block_use_swiglu", true);
     config.expectFlag("use_pos_enc", true);
     for (llvm::StringRef name : {"block_dim", "conv_dim", "conv_dim_out"})
@@ -54,14 +62,34 @@ public:
                  : buildConv(layer, x);
     });
     return layer.residual(h, "ffn_norm", [&](Value x) {
-      return layer.gatedMlp(x, intermediateSize, false,
-                            {"feed_forward.w1", "feed_forward.w3", "feed_forward.w2"});
+      return hasExperts && index >= denseLayers
+                 ? layer.experts(x, x, experts, expertNames)
+                 : layer.gatedMlp(x, intermediateSize, false,
+                                  {"feed_forward.w1", "feed_forward.w3", "feed_forward.w2"});
     });
   }
 
   std::string finalNorm() const override { return "model.embedding_norm.weight"; }
 
 private:
+  /// Here the width of MLPs is as it is written.
+  void readMixtures(const Fields &config) {
+    intermediateSize = config.size("intermediate_size");
+    denseLayers = config.require("num_dense_layers", config.integer("num_dense_layers", 0));
+    experts = readExperts(config, "num_experts", config.size("moe_intermediate_size"));
+    experts.sigmoid = true;
+    config.expectWord("scoring_func", {"sigmoid"});
+    experts.normalize = config.flag("norm_topk_prob");
+    experts.scale = config.multiplier("routed_scaling_factor");
+    expertNames.router = "feed_forward.gate";
+    expertNames.experts = "feed_forward.experts";
+    expertNames.gate = "w1";
+    expertNames.up = "w3";
+    expertNames.down = "w2";
+    if (config.flag("use_expert_bias"))
+      expertNames.correction = "feed_forward.expert_bias";
+  }
+
   void readMlpSize(const Fields &config) {
     bool older = config.has("block_ff_dim");
     intermediateSize = config.size(older ? "block_ff_dim" : "intermediate_size");
@@ -80,6 +108,10 @@ private:
   void readLayers(const Fields &config, int64_t layers) {
     isAttention.assign(layers, false);
     if (!config.has("layer_types")) {
+      if (hasExperts) { // whose class knows no other way
+        config.error("layer_types") << "missing";
+        return;
+      }
       if (!config.has("full_attn_idxs")) // as the class in transformers
         isAttention.assign(layers, true);
       for (int64_t index : config.integers("full_attn_idxs", std::max<int64_t>(layers, 1)))
@@ -106,12 +138,17 @@ private:
     return layer.project(layer.mul(parts[1], x), "out_proj", "conv.out_proj", d, convBias);
   }
 
+  const bool hasExperts;
   AttentionConfig attention;
+  ExpertsConfig experts;
+  ExpertNames expertNames;
   std::vector<bool> isAttention;
-  int64_t intermediateSize = 0, convWidth = 3;
+  int64_t intermediateSize = 0, denseLayers = 0, convWidth = 3;
   bool convBias = false;
 };
 
 } // namespace
 
-std::unique_ptr<Family> m1c::createLfm2(llvm::StringRef) { return std::make_unique<Lfm2>(); }
+std::unique_ptr<Family> m1c::createLfm2(llvm::StringRef modelType) {
+  return std::make_unique<Lfm2>(modelType);
+}

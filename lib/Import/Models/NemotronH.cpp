@@ -59,7 +59,7 @@ public:
       config.ignore({"moe_intermediate_size", "moe_latent_size",
                      "moe_shared_expert_intermediate_size", "n_group", "topk_group",
                      "n_routed_experts", "n_shared_experts", "norm_topk_prob",
-                     "num_experts_per_tok", "routed_scaling_factor"});
+                     "num_experts_per_tok", "routed_scaling_factor", "scoring_func"});
     // Of other implementations and of training.
     config.ignore({"mamba_proj_bias",
                    "head_dim",
@@ -135,6 +135,7 @@ private:
     sharedSize = config.size("moe_shared_expert_intermediate_size");
     latentSize = config.integer("moe_latent_size", 1, largestSize).value_or(0);
     experts.sigmoid = true;
+    config.expectWord("scoring_func", {"sigmoid"});
     experts.normalize = config.flag("norm_topk_prob");
     experts.scale = config.multiplier("routed_scaling_factor");
     experts.groups = config.integer("n_group", 1, mostExperts).value_or(1);

@@ -218,8 +218,6 @@ Flow Interpreter::loopOver(const Statement &s, List items, int64_t level, const 
     }
     items = std::move(kept);
   }
-  if (items.empty())
-    return run(s.otherwise, inner(scope), out);
   Value state = Value::loop(std::move(items));
   Loop &loop = state.loopState();
   loop.depth = level;
@@ -232,15 +230,19 @@ Flow Interpreter::loopOver(const Statement &s, List items, int64_t level, const 
       at(s.line, [&] { return loopOver(s, iterate(inside), level + 1, outer, text); });
       return Value(text);
     };
+  // As in Jinja2, a round that ends in break or continue is none to the else of the loop.
+  bool reachedEnd = false;
   for (size_t i = 0; i < loop.items.size(); ++i) {
     ScopePtr body = inner(scope);
     loop.at = static_cast<int64_t>(i);
     body->variables["loop"] = state;
     assign(s.target, loop.items[i], body);
-    if (run(s.body, body, out) == Flow::breakLoop)
+    const Flow flow = run(s.body, body, out);
+    reachedEnd |= flow == Flow::next;
+    if (flow == Flow::breakLoop)
       break;
   }
-  return Flow::next;
+  return reachedEnd ? Flow::next : run(s.otherwise, inner(scope), out);
 }
 
 Value Interpreter::makeMacro(const Statement &s, const ScopePtr &scope) {

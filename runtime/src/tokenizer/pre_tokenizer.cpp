@@ -169,6 +169,8 @@ std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &err
   std::unique_ptr<Regex> regex(new Regex);
   regex->code = compiled;
   regex->pattern = pattern;
+  std::string older;
+  regex->namesNewer = replaceNewerCharacters(pattern, older);
   // Without JIT support PCRE2 interprets: slower, the same matches.
   regex->jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0;
   return regex;
@@ -177,6 +179,9 @@ std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &err
 Regex::~Regex() { pcre2_code_free(static_cast<pcre2_code *>(code)); }
 
 bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::string &error) const {
+  std::string older;
+  if (!namesNewer && replaceNewerCharacters(text, older))
+    text = older;
   const pcre2_code *re = static_cast<const pcre2_code *>(code);
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(
       pcre2_match_data_create(1, nullptr), pcre2_match_data_free);

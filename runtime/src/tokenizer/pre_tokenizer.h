@@ -42,6 +42,7 @@ private:
   std::string pattern; // for messages
   void *code = nullptr;
   bool jit = false;
+  bool namesNewer = false; // than Unicode 14: the pattern itself
 };
 
 // Oniguruma (Ruby syntax) to PCRE2. False with `error` naming the construct when it cannot be

@@ -25,7 +25,11 @@ struct Compatibility {
   uint32_t from;
   const char *to; // one level: its characters may have forms themselves
 };
+struct NewerRange {
+  uint32_t first, last, like;
+};
 #include "compatibility_tables.inc"
+#include "newer_characters.inc"
 #include "unicode_tables.inc"
 
 constexpr uint32_t kSpaces[][2] = {
@@ -143,6 +147,8 @@ detail::ClassTable::ClassTable() {
               static_cast<uint8_t>(classOf(r.kind)));
   for (const auto &r : kSpaces)
     std::fill(all.begin() + r[0], all.begin() + r[1] + 1, static_cast<uint8_t>(CharClass::space));
+  for (const NewerRange &r : kNewerRanges)
+    std::fill(all.begin() + r.first, all.begin() + r.last + 1, all[r.like]);
   size_t distinct = 0;
   std::memset(classes, 0, sizeof classes);
   for (size_t b = 0; b < 0x1100; ++b) {
@@ -159,6 +165,60 @@ detail::ClassTable::ClassTable() {
 const detail::ClassTable &detail::classTable() {
   static const ClassTable table;
   return table;
+}
+
+namespace {
+
+/// Which blocks of 256 characters hold newer ones, and with which bytes these begin.
+struct NewerBlocks {
+  bool blocks[0x1100] = {}, leads[256] = {};
+  NewerBlocks() {
+    for (const NewerRange &r : kNewerRanges) {
+      for (uint32_t block = r.first >> 8; block <= r.last >> 8; ++block)
+        blocks[block] = true;
+      for (uint32_t c : {r.first, r.last}) {
+        char bytes[4];
+        encodeUtf8(c, bytes);
+        leads[static_cast<unsigned char>(bytes[0])] = true;
+      }
+    }
+  }
+};
+
+} // namespace
+
+bool replaceNewerCharacters(std::string_view text, std::string &out) {
+  static const NewerBlocks newer;
+  bool found = false;
+  for (size_t at = 0; at < text.size();) {
+    uint64_t eight;
+    if (at + sizeof eight <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof eight);
+      if (!(eight & 0x8080808080808080)) { // ASCII
+        at += sizeof eight;
+        continue;
+      }
+    }
+    if (!newer.leads[static_cast<unsigned char>(text[at])]) { // the next byte may be a tail
+      ++at;
+      continue;
+    }
+    const size_t begin = at;
+    const uint32_t c = decodeUtf8(text.data(), at);
+    if (!newer.blocks[c >> 8])
+      continue;
+    const NewerRange *end = std::end(kNewerRanges);
+    const NewerRange *r =
+        std::lower_bound(std::begin(kNewerRanges), end, c,
+                         [](const NewerRange &range, uint32_t v) { return range.last < v; });
+    if (r == end || r->first > c)
+      continue;
+    if (!found)
+      out = text;
+    found = true;
+    encodeUtf8(r->like, &out[begin]);
+  }
+  return found;
 }
 
 int utf8CharacterLength(std::string_view bytes) {

@@ -110,6 +110,24 @@ TEST(RegexTranslation, KeepsOnigurumasMeaning) {
   EXPECT_NE(error.find("does not compile"), std::string::npos) << error;
 }
 
+// Characters that Unicode has had since version 14 have their properties, in patterns for PCRE2
+// (which may be older) as in the matchers: ideographs of 15 and 15.1, letters, marks and digits of
+// 16; not those of 17.
+TEST(Unicode16, PropertiesInEveryPattern) {
+  using V = std::vector<std::string>;
+  const std::string letters = "\U0003210c\U0002ebf0\u1c8a\ua7cb\U00010d4a", mark = "\u0897",
+                    digits = "\U00010d40\U0001ccf0", later = "\U000323b0\ua7ce";
+  for (bool matchers : {false, true})
+    EXPECT_EQ(cut(kQwen2, letters + "\n" + later + "\n", matchers),
+              (V{letters, "\n", later + "\n"}));
+  EXPECT_EQ(cut(R"(\p{L}+)", "-" + letters + "-", false), (V{"-", letters, "-"}));
+  EXPECT_EQ(cut(R"(\p{Lu})", "\u1c8a\u1c89\U00010d50", false),
+            (V{"\u1c8a", "\u1c89", "\U00010d50"}));
+  EXPECT_EQ(cut(R"([^\p{L}\p{N}]+)", "a" + mark + digits, false), (V{"a", mark, digits}));
+  EXPECT_EQ(cut(R"(\p{Han}+)", "a\U0003210cb", false), (V{"a", "\U0003210c", "b"}));
+  EXPECT_EQ(cut("\u1c8a", "a\u1c8ab", false), (V{"a", "\u1c8a", "b"})); // that the pattern names
+}
+
 // The patterns of other model families run in PCRE2: those of GPT-4o and of DeepSeek V3.
 TEST(RegexTranslation, TakesOtherFamilies) {
   using V = std::vector<std::string>;
