@@ -129,7 +129,9 @@ def vote(samples: Iterable[Sample]) -> Vote:
     """Most ballots win; of equally many, the answer of the earlier sample. Answers of equal value are one."""
     tally: Dict[str, int] = {}
     spellings: Dict[str, str] = {}
-    for sample in samples:
+    for place, sample in enumerate(samples):
+        if not isinstance(sample, Sample):
+            raise TypeError(f"samples[{place}]: expected a Sample, got {sample!r}")
         answer = sample.ballot()
         if answer is None:
             continue
@@ -187,7 +189,10 @@ class Stats:
 def _text(text: str, what: str) -> bytes:
     if not isinstance(text, str):
         raise TypeError(f"{what}: expected a str, got {text!r}")
-    data = text.encode()
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what}: character {error.start} is {text[error.start]!r}, half of one, which UTF-8 cannot hold") from None
     if b"\0" in data:
         raise ValueError(f"{what}: the text holds a NUL character, which ends a text in C")
     return data
@@ -263,6 +268,8 @@ class Model:
         lib.model_options_init(byref(options))
         _set(options, threads=threads, verify_weights=verify_weights)
         options.device = _text(device, "device")
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path: expected the name of a file, got {path!r}")
         file = os.fspath(path)
         if not isinstance(file, str) or "\0" in file:
             raise ValueError(f"path: expected the name of a file, got {path!r}")
