@@ -454,7 +454,7 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
   std::string head(weightsBegin, '\0');
   m1_artifact_header header = {};
   std::copy_n(M1_ARTIFACT_MAGIC, sizeof(header.magic), header.magic);
-  header.version = M1_ARTIFACT_VERSION;
+  header.version = fbs::GetModule(table.data())->version();
   header.digested_pages = static_cast<uint32_t>(weightsBegin / M1_ARTIFACT_PAGE);
   header.module_offset = sizeof(header);
   header.module_size = table.size();

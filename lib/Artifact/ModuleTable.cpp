@@ -103,6 +103,7 @@ private:
   flatbuffers::FlatBufferBuilder fb;
   llvm::StringMap<uint32_t> weightIndex, stateIndex, tensorIndex;
   std::vector<Offset<fbs::CheckpointTensor>> tensors;
+  uint32_t version = 1; // the least that knows all of it, see artifact_header.h
 };
 
 fbs::WeightTransform transformOf(m1::WeightOp weight) {
@@ -292,6 +293,8 @@ Offset<fbs::Kernel> TableBuilder::kernel(plan::KernelOp op, ArrayRef<plan::Launc
                                             uint32_t(map.boxRows)));
     maps = fb.CreateVector(tables);
   }
+  if (op.getTensorMaps() || op.getCooperative())
+    version = 2;
   m1::ModelOp model = m1::getModel(module);
   return fbs::CreateKernel(
       fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin, op.getLaunchEarly(),
@@ -320,6 +323,8 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
       auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),
            bias = operand(gemm.getBias()), aScale = operand(gemm.getAScale()),
            wScale = operand(gemm.getWScale());
+      if (gemm.getAScale())
+        version = 2;
       auto label = string(gemm.getLabel());
       auto table = fbs::CreateGemm(
           fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(),
@@ -463,7 +468,7 @@ std::string TableBuilder::build() {
   auto targetList = fb.CreateVector(targetTables);
   auto propertyList = fb.CreateVector(properties);
   fbs::ModuleBuilder builder(fb);
-  builder.add_version(1);
+  builder.add_version(version);
   builder.add_producer(producer);
   builder.add_architecture(architecture);
   builder.add_vocab_size(static_cast<uint32_t>(model.getVocabSize()));

@@ -5,7 +5,13 @@
 #include <stdint.h>
 
 #define M1_ARTIFACT_MAGIC "M1ARTIFA" // 8 bytes, no terminator
-#define M1_ARTIFACT_VERSION 1u
+
+// The newest. A file is of the least version whose programs run it rightly: of 2 where a kernel's
+// blocks wait for one another or it takes tensor maps, or a product has scales of its rows, which
+// programs of version 1 pass over.
+#define M1_ARTIFACT_VERSION 2u
+
+#define M1_CUDA_OPERANDS 32u          // that a CUDA launch passes at most
 #define M1_ARTIFACT_PAGE 4096u        // alignment of code, tokenizer and the first weight
 #define M1_ARTIFACT_WEIGHT_ALIGN 256u // alignment of each weight
 

@@ -31,6 +31,7 @@ inline uint64_t hashOf(const std::vector<int32_t> &tokens) {
 class ToyBackend : public SequenceBackend {
 public:
   explicit ToyBackend(BackendLimits limits) : bounds(limits) {}
+  ToyBackend(const ToyBackend &) = delete; // its pages know where it is
 
   BackendLimits limits() const override { return bounds; }
   uint32_t freePages() const override { return bounds.kvPages - uint32_t(usedPages()); }
@@ -51,7 +52,7 @@ public:
     if (bounds.kvPages && copy.tokens.size() % bounds.pageSize) {
       if (freePages() == 0)
         return error(StatusCode::outOfMemory, "no page is free");
-      copy.pages.back() = std::make_shared<int>();
+      copy.pages.back() = takePage();
     }
     sequences[ *out = next++] = std::move(copy);
     return {};
@@ -93,9 +94,10 @@ public:
                                                     : chosen[entries[i].chosenRow]);
         if (bounds.kvPages &&
             sequence.tokens.size() > (sequence.behind + sequence.pages.size()) * bounds.pageSize)
-          sequence.pages.push_back(std::make_shared<int>());
+          sequence.pages.push_back(takePage());
+        sequence.hash = mix(sequence.hash, uint64_t(sequence.tokens.back()));
         if (t + entries[i].logitCount >= entries[i].tokenCount)
-          logits.push_back(hashOf(sequence.tokens));
+          logits.push_back(sequence.hash);
       }
       for (; bounds.kvPages && sequence.behind < bounds.pagesBehind(sequence.tokens.size());
            ++sequence.behind)
@@ -146,13 +148,7 @@ public:
   }
 
   size_t liveSequences() const { return sequences.size(); }
-  size_t usedPages() const {
-    std::set<const int *> pages;
-    for (auto &[id, sequence] : sequences)
-      for (auto &page : sequence.pages)
-        pages.insert(page.get());
-    return pages.size();
-  }
+  size_t usedPages() const { return livePages; }
 
   /// For EngineOptions::now; the backend outlives the engine.
   std::function<std::chrono::steady_clock::time_point()> clock() const {
@@ -167,12 +163,20 @@ public:
   std::set<uint64_t> poisoned; // hashes of token sequences whose logits are not numbers
 
 private:
+  using Page = std::shared_ptr<void>; // held by all sequences that share it
   struct Sequence {
     std::vector<int32_t> tokens;
-    size_t behind = 0; // pages given back
-    std::vector<std::shared_ptr<int>> pages;
+    uint64_t hash = hashOf({}); // of the tokens
+    size_t behind = 0;          // pages given back
+    std::vector<Page> pages;
   };
+  Page takePage() {
+    ++livePages;
+    return Page(nullptr, [this](void *) { --livePages; });
+  }
+
   BackendLimits bounds;
+  size_t livePages = 0;
   std::map<SequenceId, Sequence> sequences;
   SequenceId next = 1;
   std::vector<uint64_t> logits;

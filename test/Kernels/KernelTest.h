@@ -3,6 +3,7 @@
 #ifndef M1_TEST_KERNELS_KERNELTEST_H
 #define M1_TEST_KERNELS_KERNELTEST_H
 
+#include "../Support/Sanitized.h"
 #include "../Support/TestSeed.h"
 #include "m1k_cpu.h"
 #include <algorithm>
@@ -240,11 +241,7 @@ void checkBatch(const Problem &p, const std::vector<int> &lengths, double slack,
 template <typename Data, typename Problem, typename Keep, typename Run, typename Exact>
 void checkDrift(const char *name, double limit, const Problem &p, Random &random, Keep keep,
                 Run run, Exact exact) {
-#if M1_SANITIZED
-  constexpr int blocks = 10;
-#else
-  constexpr int blocks = 100;
-#endif
+  constexpr int blocks = m1test::repeated(100, 10);
   constexpr int block = 1000;
   Data first(p, 1, 1, random); // weights and the state, all along
   std::vector<double> carried, errors;

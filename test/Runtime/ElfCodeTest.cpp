@@ -1,24 +1,18 @@
 // Code of a stranger's artifact: nothing of it runs before a kernel is called, and what is damaged
 // or wants more than a kernel needs is refused.
+#include "ToyModel.h"
 #include "cpu/elf_code.h"
 #include "m1k_abi.h"
 #include "toy_shape.h"
 #include <cstring>
 #include <elf.h>
-#include <fstream>
 #include <functional>
 #include <gtest/gtest.h>
-#include <iterator>
 #include <random>
 
 using namespace m1rt;
 
 namespace {
-
-std::vector<uint8_t> read(const char *path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 Status load(const std::vector<uint8_t> &image, ElfCode *out) {
   return ElfCode::load({image.data(), image.size()}, out);
@@ -49,7 +43,7 @@ void changeEntry(std::vector<uint8_t> &image, int64_t tag,
 
 // The functions are found and compute; what is none is not found.
 TEST(ElfCode, LoadsFunctions) {
-  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  const std::vector<uint8_t> image = toy::readFile(TOY_KERNELS);
   ElfCode code;
   Status status = load(image, &code);
   ASSERT_TRUE(status.ok()) << status.message();
@@ -70,7 +64,7 @@ TEST(ElfCode, LoadsFunctions) {
 
 // Everything by which an object would run code of its own, or reach out of itself.
 TEST(ElfCode, RefusesMoreThanKernels) {
-  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  const std::vector<uint8_t> image = toy::readFile(TOY_KERNELS);
   struct Case {
     int64_t tag;
     const char *message;
@@ -119,13 +113,13 @@ TEST(ElfCode, RefusesMoreThanKernels) {
             std::string::npos);
   // A library of the system is no kernel code.
   ElfCode code;
-  EXPECT_FALSE(load(read("/lib/x86_64-linux-gnu/libm.so.6"), &code).ok());
-  EXPECT_FALSE(load(read("/proc/self/exe"), &code).ok());
+  EXPECT_FALSE(load(toy::readFile("/lib/x86_64-linux-gnu/libm.so.6"), &code).ok());
+  EXPECT_FALSE(load(toy::readFile("/proc/self/exe"), &code).ok());
 }
 
 // Damage anywhere, cuts at any place: an error or an object that loads, and never a crash.
 TEST(ElfCode, SurvivesDamage) {
-  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  const std::vector<uint8_t> image = toy::readFile(TOY_KERNELS);
   std::mt19937 random(3);
   int refused = 0;
   for (int round = 0; round < 5000; ++round) {

@@ -3,6 +3,7 @@
 #include "ToyModel.h"
 #include "artifact/artifact.h"
 #include "artifact/tuning_table.h"
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -71,6 +72,30 @@ schema::TensorMapT &mapped(schema::ModuleT &module, uint32_t operand) {
   auto &maps = module.targets[0]->kernels[0]->tensor_maps;
   maps.push_back(std::move(map));
   return *maps.back();
+}
+
+/// The first weight is made of these rows of a checkpoint's tensors, of which there is one of
+/// [5, 12].
+void made(schema::ModuleT &module, uint32_t tensor, uint64_t first, uint64_t count) {
+  module.checkpoint_tensors.clear();
+  module.checkpoint_tensors.push_back(std::make_unique<schema::CheckpointTensorT>());
+  module.checkpoint_tensors[0]->name = "source";
+  module.checkpoint_tensors[0]->shape = {5, 12};
+  for (auto &weight : module.weights)
+    weight->sources.clear();
+  module.weights[0]->sources = {{tensor, first, count}};
+}
+
+/// The second command is a product.
+schema::GemmT &gemm(schema::ModuleT &module) {
+  schema::GemmT product;
+  for (auto *operand : {&product.a, &product.w, &product.out})
+    *operand = std::make_unique<schema::OperandT>();
+  product.n = product.ldo = 8;
+  product.k = product.lda = 16;
+  auto &command = module.targets[0]->functions[0]->commands[1]->command;
+  command.Set(std::move(product));
+  return *command.AsGemm();
 }
 
 // A sound artifact opens, and its weights are the bytes that were written.
@@ -174,12 +199,15 @@ TEST(Loader, RefusesNewerVersions) {
   toy::fixDigest(bytes);
   Status status = open(bytes);
   EXPECT_EQ(status.code(), StatusCode::unsupported);
-  EXPECT_NE(status.message().find("version 2 is newer than version 1"), std::string::npos)
+  EXPECT_NE(status.message().find("version 3 is newer than version 2"), std::string::npos)
       << status.message();
+
+  reinterpret_cast<m1_artifact_header *>(bytes.data())->version = 0;
+  EXPECT_NE(open(bytes).message().find("artifact version 0 does not exist"), std::string::npos);
 
   status = openChanged([](schema::ModuleT &module) { module.version = M1_ARTIFACT_VERSION + 1; });
   EXPECT_EQ(status.code(), StatusCode::unsupported);
-  EXPECT_NE(status.message().find("module version 2 is newer"), std::string::npos)
+  EXPECT_NE(status.message().find("module version 3 is newer"), std::string::npos)
       << status.message();
 }
 
@@ -366,6 +394,39 @@ TEST(Loader, ChecksBounds) {
          m.targets.push_back(std::make_unique<schema::TargetT>());
          m.targets[1]->name = "cpu";
        }},
+      {"unknown activation, state or kv type",
+       [](auto &m) { m.kv_type = schema::ElementType(77); }},
+      {"weight 0 \"table\": dummy scale or offset is not finite",
+       [](auto &m) {
+         m.weights[0]->dummy = true;
+         m.weights[0]->dummy_scale = INFINITY;
+       }},
+      {"weight 0 \"table\": unknown transform 77",
+       [](auto &m) { m.weights[0]->transform = schema::WeightTransform(77); }},
+      {"weight 0 \"table\": made of checkpoint tensor 1, but there are 1",
+       [](auto &m) { made(m, 1, 0, 1); }},
+      {"weight 0 \"table\": made of rows that \"source\" has not",
+       [](auto &m) { made(m, 0, 3, 3); }},
+      {"weight 0 \"table\": made of 24 elements of the checkpoint, its type has 1164",
+       [](auto &m) { made(m, 0, 0, 2); }},
+      {"code 0: no data", [](auto &m) { m.targets[0]->code[0]->data.reset(); }},
+      {"kernel 0: empty symbol", [](auto &m) { m.targets[0]->kernels[0]->symbol = ""; }},
+      {"command 0: operand 0: a port with an offset",
+       [](auto &m) { launch(m, 0).operands[0]->offset = 4; }},
+      {"command 0: operand 0: port prefix_items in a function that is not decode_shared",
+       [](auto &m) { launch(m, 0).operands[0]->index = uint32_t(schema::Port::prefix_items); }},
+      {"command 1: gemm without a, w or out", [](auto &m) { gemm(m).a.reset(); }},
+      {"command 1: gemm with an unknown domain or type",
+       [](auto &m) { gemm(m).out_type = schema::ElementType(77); }},
+      {"command 1: gemm of f32 with scales",
+       [](auto &m) { gemm(m).a_scale = std::make_unique<schema::OperandT>(); }},
+      {"command 1: gemm with the scales of a alone",
+       [](auto &m) {
+         auto &product = gemm(m);
+         product.a_scale = std::make_unique<schema::OperandT>();
+         product.a_type = product.w_type = schema::ElementType::f8e4m3;
+       }},
+      {"command 1: gemm with n 8, k 16, lda 15, ldo 8", [](auto &m) { gemm(m).lda = 15; }},
       {"tokenizer: bytes",
        [](auto &m) {
          m.tokenizer = std::make_unique<schema::TokenizerT>();

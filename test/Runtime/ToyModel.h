@@ -33,6 +33,7 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options = {});
 /// Makes the digest right again after changes.
 void fixDigest(std::vector<uint8_t> &bytes);
 
+std::vector<uint8_t> readFile(const std::string &path);
 void writeFile(const std::string &path, const std::vector<uint8_t> &bytes);
 /// A fresh path in the test's directory for temporary files; removed when the process ends.
 std::string temporaryPath(const std::string &name);

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <iterator>
 #include <limits>
 #include <map>
 
@@ -31,11 +29,6 @@ std::string writeArtifact(const std::string &name, toy::ArtifactOptions options)
     options.externalPath = path + ".weights";
   toy::writeFile(path, toy::artifact(options));
   return path;
-}
-
-std::string contents(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 class Loaded {
@@ -105,13 +98,14 @@ TEST(UpdateWeights, MakeTheModelOfAnotherCheckpoint) {
     const std::string path = writeArtifact("update-own", options);
     const Loaded model(path), bystander(path), wanted(otherSeed);
     const std::vector<float> before = model.logits();
-    const std::string file = contents(path), external = contents(path + ".weights");
+    const std::vector<uint8_t> file = toy::readFile(path),
+                               external = toy::readFile(path + ".weights");
     ASSERT_NE(before, wanted.logits());
     EXPECT_EQ(Checkpoint(otherSeed).give(model), "");
     EXPECT_EQ(model.logits(), wanted.logits());
     EXPECT_EQ(bystander.logits(), before);
-    EXPECT_EQ(contents(path), file);
-    EXPECT_EQ(contents(path + ".weights"), external);
+    EXPECT_EQ(toy::readFile(path), file);
+    EXPECT_EQ(toy::readFile(path + ".weights"), external);
     EXPECT_EQ(Checkpoint(toy::ownSeed).give(model), "") << "weights that are private now";
     EXPECT_EQ(model.logits(), before);
   }

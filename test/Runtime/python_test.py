@@ -295,11 +295,15 @@ class Python(unittest.TestCase):
         for call in (lambda: self.model.score([1, -1]), lambda: self.model.score([1, 97]), lambda: self.model.decode([2**32 + 1]),
                      lambda: self.model.engine(max_samples=-1), lambda: m1rt.Model(ARTIFACT, threads=-1)):
             self.assertRaises(ValueError, call)
-        for call, says in ((lambda: self.model.generate([[1]], 1, m1rt.Params(stop=["\ud800"])), "stop[0]: "), (lambda: m1rt.answer_of("a\udcff"), "text: "),
-                           (lambda: m1rt.Model(None), "path: ")):
+        for call, says in ((lambda: self.model.generate([[1]], 1, m1rt.Params(stop=["\ud800"])), "stop[0]: "), (lambda: m1rt.answer_of("a\udcff"), "text: ")):
             with self.assertRaises(ValueError) as caught:
                 call()
             self.assertIn(says, str(caught.exception))
+        with self.assertRaisesRegex(ValueError, r"messages\[0\]\.content: character 1 is '\\udc00', half of one"):
+            self.model.chat([{"role": "user", "content": "a\udc00"}])
+        for path in (3, None):
+            with self.assertRaisesRegex(TypeError, f"path: expected the name of a file, got {path}"):
+                m1rt.Model(path)
         self.assertRaises(TypeError, self.model.generate, [[1]], 1, m1rt.Params(top_k=1.5))
         for values, says in (({"max_new_tokens": None}, "max_new_tokens"), ({"temperature": "hot"}, "temperature"), ({"ignore_eos": "no"}, "ignore_eos"),
                              ({"logprobs": "no"}, "logprobs"), ({"stop": [1]}, "stop[0]"), ({"stop": [b"a"]}, "stop[0]"), ({"stop": 5}, "stop"), ({"stop_tokens": 5}, "stop_tokens"),
@@ -363,6 +367,8 @@ class Python(unittest.TestCase):
                             sample("\\boxed{7.0}", "length", True), sample("nothing")])
         self.assertEqual((result.answer, result.tally), ("7", {"7": 2, "0.5": 2}))
         self.assertEqual(m1rt.vote([]).answer, None)
+        with self.assertRaisesRegex(TypeError, r"samples\[1\]: expected a Sample, got '7'"):
+            m1rt.vote([sample("\\boxed{7}"), "7"])
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ class Tools(unittest.TestCase):
         """An artifact of a newer version says both versions."""
         newer = self.path("newer.m1a")
         call(TOY, newer, "newer")
-        self.fails(self.run_tool(newer, "--input-ids", self.ids("1")), "version 7 is newer than version 1")
+        self.fails(self.run_tool(newer, "--input-ids", self.ids("1")), "version 7 is newer than version 2")
 
     def test_foreign_processor(self):
         """Code for another processor names what is missing."""

@@ -14,7 +14,7 @@ inline uint64_t testSeed() {
   static const uint64_t seed = [] {
     const char *given = std::getenv("M1_TEST_SEED");
     const uint64_t value = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "M1_TEST_SEED=" << value << std::endl;
+    std::cout << "M1_TEST_SEED=" << value << '\n' << std::flush; // a crash comes after it
     return value;
   }();
   return seed;

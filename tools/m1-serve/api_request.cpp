@@ -323,6 +323,12 @@ Error readOthers(Fields &fields) {
       {"include_stop_str_in_output", false},
       {"return_token_ids", false},
       {"return_tokens_as_token_ids", false},
+      {"length_penalty", 1},
+      {"early_stopping", false},
+      {"priority", 0},
+      {"add_generation_prompt", true},
+      {"continue_final_message", false},
+      {"cache_prompt", true},
   };
   for (const auto &[name, value] : harmless)
     TRY(fields.refuse(name, value, "only " + value.dump() + " is supported"));
@@ -553,7 +559,7 @@ Error readChat(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
     out->maxTokens = most;
     out->maxTokensField = name;
   }
-  const std::string never = "is not supported";
+  const std::string never = "not supported";
   for (const char *name : {"functions", "function_call", "audio", "prediction",
                            "web_search_options", "reasoning_effort", "verbosity"})
     TRY(fields.refuse(name, Json(), never));
@@ -579,7 +585,7 @@ Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &l
   if (*out->maxTokens == 0 && (out->vote || out->timeBudget > 0 || out->maxThinkTokens))
     return ApiError::bad("max_tokens",
                          "'max_tokens': 0 leaves no answer to vote on, to close or to time");
-  TRY(fields.refuse("suffix", Json(""), "is not supported"));
+  TRY(fields.refuse("suffix", Json(""), "not supported"));
   if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
     return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");
   return {};

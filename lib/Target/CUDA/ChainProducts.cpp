@@ -1,5 +1,6 @@
 // The part of plan-fuse-launches that makes one launch of products that follow one another.
 #include "LaunchFusion.h"
+#include "artifact_header.h"
 
 using namespace mlir;
 namespace mk = m1k::cuda;
@@ -17,8 +18,8 @@ static bool pays(const mk::LinearChain &chain) {
   return chain.products.size() > 1 && (bytes < slowFrom || bytes > slowTo);
 }
 
-// The device passes so many operands (runtime/src/cuda), of which one counts the blocks.
-static constexpr size_t mostOperands = 31;
+// One more counts the blocks that have arrived.
+static constexpr size_t mostOperands = M1_CUDA_OPERANDS - 1;
 
 bool ProductChains::append(Run &run, const Product &product) {
   const mk::Tuning tuning = cuda::tuningFor(chip);

@@ -129,7 +129,9 @@ def vote(samples: Iterable[Sample]) -> Vote:
     """Most ballots win; of equally many, the answer of the earlier sample. Answers of equal value are one."""
     tally: Dict[str, int] = {}
     spellings: Dict[str, str] = {}
-    for sample in samples:
+    for place, sample in enumerate(samples):
+        if not isinstance(sample, Sample):
+            raise TypeError(f"samples[{place}]: expected a Sample, got {sample!r}")
         answer = sample.ballot()
         if answer is None:
             continue
@@ -189,8 +191,8 @@ def _text(text: str, what: str) -> bytes:
         raise TypeError(f"{what}: expected a str, got {text!r}")
     try:
         data = text.encode()
-    except UnicodeEncodeError as problem:
-        raise ValueError(f"{what}: the text holds a lone surrogate at {problem.start}, which is no character") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what}: character {error.start} is {text[error.start]!r}, half of one, which UTF-8 cannot hold") from None
     if b"\0" in data:
         raise ValueError(f"{what}: the text holds a NUL character, which ends a text in C")
     return data
@@ -266,7 +268,9 @@ class Model:
         lib.model_options_init(byref(options))
         _set(options, threads=threads, verify_weights=verify_weights)
         options.device = _text(device, "device")
-        file = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"path: expected the name of a file, got {path!r}")
+        file = os.fspath(path)
         if not isinstance(file, str) or "\0" in file:
             raise ValueError(f"path: expected the name of a file, got {path!r}")
         lib.model_load(os.fsencode(file), byref(options), byref(self._handle))

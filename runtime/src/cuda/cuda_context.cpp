@@ -1,3 +1,4 @@
+#include "artifact_header.h"
 #include "cuda/cuda_program.h"
 #include "numerics.h"
 #include <algorithm>
@@ -203,7 +204,7 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
     return error(
         StatusCode::invalidArgument, "%s: a step of %u rows exceeds the %u that one launch covers",
         launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), rows, maxGridY * group);
-  constexpr size_t maxOperands = 32;
+  constexpr size_t maxOperands = M1_CUDA_OPERANDS;
   CUdeviceptr addresses[maxOperands];
   CUtensorMap maps[maxMaps];
   void *parameters[maxOperands + 1];

@@ -5,6 +5,7 @@
 #include "tokenizer/unicode.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 
@@ -259,9 +260,9 @@ void Lexer::numberLiteral() {
   if (real) {
     parseDouble(text, tokens.back().real);
   } else {
-    if (text.size() > 18)
+    const char *textEnd = text.data() + text.size();
+    if (std::from_chars(text.data(), textEnd, tokens.back().integer).ec != std::errc())
       fail("integer " + text + " is too large", at);
-    tokens.back().integer = std::strtoll(text.c_str(), nullptr, 10);
   }
   at = end;
 }
