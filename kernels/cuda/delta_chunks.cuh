@@ -40,7 +40,7 @@ namespace m1k {
 template <class F> struct DeltaTraits {
   static constexpr int kTile = 64, kRow = F::kK + 8, kSteps = F::kK / 16;
   // 16×16 blocks of T and P on or below the diagonal, row by row; each is held as the operand of
-  // two products, 16 bytes a lane.
+  // two products, 16 bytes a lane, or for warpgroup products by rows.
   static constexpr int kBlocks = 10, kBlockBytes = 512;
   // The record: T's first and second parts; factors of K·S, of δ in the state, of the state; P; the
   // factor of Q·S.
@@ -54,8 +54,9 @@ template <class F> struct DeltaTraits {
   // diagonal in f32 of rows of kPitch.
   static constexpr int kPrepareThreads = 128, kPart = 24, kPitch = 20;
   static constexpr int kPartBytes = 16 * kPart * 2;
-  static constexpr int kPrepareBytes =
-      2 * kTile * kRow * 2 + kBlocks * 2 * kPartBytes + 6 * kFactorBytes;
+  static constexpr int kRowsBytes = kTile * kRow * 2, kPartsBytes = kBlocks * 2 * kPartBytes,
+                       kPrepareBytes =
+                           kRowsBytes + max_of(kRowsBytes, kPartsBytes) + 6 * kFactorBytes;
   static_assert(16 * kPitch * 4 <= 2 * kPartBytes, "either form of a block fits");
 
   M1K_DEVICE static unsigned char *record(unsigned char *temporary, unsigned char *workspace,
@@ -66,6 +67,17 @@ template <class F> struct DeltaTraits {
   }
   M1K_DEVICE static constexpr int block_of(int row, int column) {
     return row * (row + 1) / 2 + column;
+  }
+  // A lane's elements of a block: of rows g and g + 8, columns 2t and 2t + 1, then 2t + 8 and
+  // 2t + 9. Warpgroup products take blocks by rows.
+  M1K_DEVICE static void put_block(uint4 *block, int lane, u32 a0, u32 a1, u32 a2, u32 a3) {
+#ifdef M1K_WARPGROUPS
+    u32 *to = reinterpret_cast<u32 *>(block) + lane / 4 * 8 + lane % 4;
+    to[0] = a0, to[4] = a2;
+    to[64] = a1, to[68] = a3;
+#else
+    block[lane] = make_uint4(a0, a2, a1, a3);
+#endif
   }
 };
 
@@ -245,8 +257,8 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
   int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
       t = lane % 4;
   bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
-  DeltaInverse<F> inverse{reinterpret_cast<unsigned char *>(queries + kTile * kRow), warp, lane};
-  float *sums = reinterpret_cast<float *>(inverse.blocks + R::kBlocks * 2 * R::kPartBytes),
+  DeltaInverse<F> inverse{m1k_shared + R::kRowsBytes, warp, lane};
+  float *sums = reinterpret_cast<float *>(m1k_shared + R::kPrepareBytes - 6 * R::kFactorBytes),
         *betas = sums + kTile, *key_factors = betas + kTile, *query_factors = key_factors + kTile;
   int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
 
@@ -336,52 +348,63 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
   }
   __syncthreads();
 
-  // A and P, 16 tokens a warp.
+  // P, then A in the place of the queries, 16 tokens a warp.
   {
     int i0 = warp * 16 + g;
     float sum_i[2] = {sums[i0], sums[i0 + 8]};
     float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
     float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
     int start_i[2] = {starts[i0], starts[i0 + 8]};
-    u32 kf[R::kSteps][4], qf[R::kSteps][4];
+    u32 rf[R::kSteps][4];
+    auto load_rows = [&](const bf16 *rows) {
 #pragma unroll
-    for (int n = 0; n < R::kSteps; ++n) {
-      load_matrices(kf[n], keys + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
-      load_matrices(qf[n], queries + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
-    }
-#pragma unroll 1
-    for (int block = 0; block <= warp; ++block) {
-      float kk[2][4] = {}, qk[2][4] = {};
+      for (int n = 0; n < R::kSteps; ++n)
+        load_matrices(rf[n], rows + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+    };
+    // function(h, r, x, y) of elements (i0 + 8r, 8h + 2t) and the next one of a block of the rows'
+    // products with the keys, with the decays between; 0 unless j < i + of_itself.
+    auto multiply = [&](int block, const float (&row_factors)[2], int of_itself, auto function) {
+      float products[2][4] = {};
 #pragma unroll
       for (int n = 0; n < R::kSteps; ++n) {
         u32 bf[4];
         load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * kRow + n * 16 +
                               lane / 8 % 2 * 8);
-        mma_bf16(kk[0], kf[n], bf[0], bf[1]);
-        mma_bf16(kk[1], kf[n], bf[2], bf[3]);
-        mma_bf16(qk[0], qf[n], bf[0], bf[1]);
-        mma_bf16(qk[1], qf[n], bf[2], bf[3]);
+        mma_bf16(products[0], rf[n], bf[0], bf[1]);
+        mma_bf16(products[1], rf[n], bf[2], bf[3]);
       }
-      u32 packed[2][2]; // [half of the columns][rows g, rows g + 8]
 #pragma unroll
       for (int h = 0; h < 2; ++h)
 #pragma unroll
         for (int r = 0; r < 2; ++r) {
           int i = i0 + 8 * r, j = block * 16 + h * 8 + 2 * t;
-          float p[2], s[2];
+          float x[2];
 #pragma unroll
           for (int e = 0; e < 2; ++e) {
-            bool together = start_i[r] == starts[j + e];
             float between = ex2(sum_i[r] - sums[j + e]) * key_factors[j + e];
-            p[e] = together && j + e <= i ? qk[h][2 * r + e] * query_i[r] * between : 0.0f;
-            s[e] = together && j + e < i ? kk[h][2 * r + e] * key_i[r] * between : 0.0f;
+            x[e] = start_i[r] == starts[j + e] && j + e < i + of_itself
+                       ? products[h][2 * r + e] * row_factors[r] * between
+                       : 0.0f;
           }
-          packed[h][r] = pack_bf16(p[0], p[1]);
-          inverse.put(block, g + 8 * r, h * 8 + 2 * t, s[0], s[1]);
+          function(h, r, x[0], x[1]);
         }
-      outputs[R::block_of(warp, block) * 32 + lane] =
-          make_uint4(packed[0][0], packed[1][0], packed[0][1], packed[1][1]);
+    };
+    load_rows(queries);
+    __syncthreads(); // by all warps
+#pragma unroll 1
+    for (int block = 0; block <= warp; ++block) {
+      u32 packed[4];
+      multiply(block, query_i, 1,
+               [&](int h, int r, float x, float y) { packed[2 * h + r] = pack_bf16(x, y); });
+      R::put_block(outputs + R::block_of(warp, block) * 32, lane, packed[0], packed[1], packed[2],
+                   packed[3]);
     }
+    load_rows(keys);
+#pragma unroll 1
+    for (int block = 0; block <= warp; ++block)
+      multiply(block, key_i, 0, [&](int h, int r, float x, float y) {
+        inverse.put(block, g + 8 * r, h * 8 + 2 * t, x, y);
+      });
   }
   inverse.invert_diagonal();
   __syncthreads();
@@ -392,9 +415,9 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
                starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
     if (e == 3)
 #pragma unroll
-      for (int part = 0; part < 2; ++part) // as the operands of two products
-        solution[(part * R::kBlocks + R::block_of(warp, block)) * 32 + lane] =
-            make_uint4(parts[part][0], parts[part][2], parts[part][1], parts[part][3]);
+      for (int part = 0; part < 2; ++part)
+        R::put_block(solution + (part * R::kBlocks + R::block_of(warp, block)) * 32, lane,
+                     parts[part][0], parts[part][1], parts[part][2], parts[part][3]);
   });
 }
 

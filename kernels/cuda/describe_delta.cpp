@@ -32,7 +32,8 @@ Facts common_facts(const GatedDelta &f) {
 const int chunk = 64, blocks_bytes = 10 * 512, factor_bytes = chunk * 4;
 
 int prepare_bytes(const GatedDelta &f) {
-  return 2 * chunk * (f.key_size + 8) * 2 + 10 * 2 * 16 * 24 * 2 + 6 * factor_bytes;
+  const int rows = chunk * (f.key_size + 8) * 2, parts = 10 * 2 * 16 * 24 * 2;
+  return rows + std::max(rows, parts) + 6 * factor_bytes;
 }
 
 int chunks_bytes(const GatedDelta &f, int warps) {
@@ -58,9 +59,27 @@ int warps_of(const GatedDelta &f, const Tuning &tuning) {
   return 0;
 }
 
-void add_chunks(Description &description, const GatedDelta &f, int warps,
-                const std::string &symbol) {
+// As in delta_warpgroup.cuh.
+int warpgroup_bytes(const GatedDelta &f, int stages) {
+  int rows = chunk * f.key_size * 2, tiles = chunk * 64 * 2, values = chunk * (64 + 8) * 2;
+  return 1024 + stages * (2 * rows + 3 * tiles + values + 4 * factor_bytes + 16);
+}
+
+// Stages of tiles for warpgroup products; 0: not on those. They are faster where a block has 64
+// columns anyway; tiles of 32 columns take less time than theirs (docs/performance.md).
+int stages_of(const GatedDelta &f, int warps, const Tuning &tuning) {
+  if (!tuning.warpgroups || warps != 4 || f.key_size != 128)
+    return 0;
+  for (int stages : {3, 2})
+    if (warpgroup_bytes(f, stages) <= tuning.block_shared_bytes)
+      return stages;
+  return 0;
+}
+
+void add_chunks(Description &description, const GatedDelta &f, int warps, int stages,
+                const std::string &symbol, const Tuning &tuning) {
   const int64_t record = 3 * blocks_bytes + 4 * factor_bytes;
+  const char *header = stages ? "delta_warpgroup.cuh" : "delta_chunks.cuh";
   Facts facts = common_facts(f);
   facts.number("kSharedBytes", prepare_bytes(f));
   Parameters parameters;
@@ -74,16 +93,20 @@ void add_chunks(Description &description, const GatedDelta &f, int warps,
   parameters.add("unsigned char", "workspace");
   parameters.add("unsigned char", "temporary");
   Kernel prepare =
-      make_kernel(symbol + "_prepare", "delta_chunks.cuh", "delta_prepare", facts, parameters, 128);
+      make_kernel(symbol + "_prepare", header, "delta_prepare", facts, parameters, 128,
+                  std::min(6, std::max(1, blocks_per_multiprocessor(tuning, prepare_bytes(f)))));
   prepare.shared_bytes = prepare_bytes(f);
   prepare.domain = Domain::tokens;
   prepare.grid_x = f.heads;
   prepare.rows_per_group = chunk;
   description.kernels.push_back(prepare);
 
+  const int shared = std::max(chunks_bytes(f, warps), stages ? warpgroup_bytes(f, stages) : 0);
   facts = common_facts(f);
   facts.number("kWarps", warps);
-  facts.number("kSharedBytes", chunks_bytes(f, warps));
+  if (stages)
+    facts.number("kStages", stages);
+  facts.number("kSharedBytes", shared);
   parameters = {};
   parameters.input(f.q_type, "q");
   parameters.input(f.k_type, "k");
@@ -95,9 +118,10 @@ void add_chunks(Description &description, const GatedDelta &f, int warps,
   parameters.add(name_of(f.out_type), "out");
   parameters.add("const unsigned char", "workspace");
   parameters.add("const unsigned char", "temporary");
-  Kernel chunks = make_kernel(symbol + "_chunks", "delta_chunks.cuh", "delta_chunks", facts,
-                              parameters, 64 * warps + 32, 1);
-  chunks.shared_bytes = chunks_bytes(f, warps);
+  Kernel chunks =
+      make_kernel(symbol + "_chunks", header, stages ? "delta_warpgroup" : "delta_chunks", facts,
+                  parameters, stages ? 384 : 64 * warps + 32, 1);
+  chunks.shared_bytes = shared;
   chunks.domain = Domain::sequences;
   chunks.grid_x = f.heads * (f.value_size / (16 * warps));
   chunks.rows_per_group = 1;
@@ -119,7 +143,7 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   if (!description.error.empty())
     return description;
   if (int warps = f.decode ? 0 : warps_of(f, tuning)) {
-    add_chunks(description, f, warps, symbol);
+    add_chunks(description, f, warps, stages_of(f, warps, tuning), symbol, tuning);
     return description;
   }
   // As in GatedDeltaTraits.

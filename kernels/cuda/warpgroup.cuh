@@ -78,6 +78,14 @@ template <int n> M1K_DEVICE void keep(float (&sums)[n]) {
     asm volatile("" : "+f"(sums[i])::"memory");
 }
 
+template <int n> M1K_DEVICE void keep(u32 (&operands)[n][4]) {
+#pragma unroll
+  for (int i = 0; i < n; ++i)
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      asm volatile("" : "+r"(operands[i][e])::"memory");
+}
+
 // An operand whose rows follow one another at 128 bytes; `stride` bytes lie between tiles of 64
 // columns where one product reads more than one. (PTX ISA, "Matrix descriptor": start, leading
 // dimension offset, stride dimension offset of eight rows, swizzle 1.)
@@ -133,7 +141,15 @@ M1K_DEVICE void product(float (&d)[128], u64 a, u64 b, bool add) {
                : M1K_SUM_32(d, 0), M1K_SUM_32(d, 32), M1K_SUM_32(d, 64), M1K_SUM_32(d, 96)
                : "l"(a), "l"(b), "r"(int(add)));
 }
-// d += a (64 x 16, in registers as for mma_bf16) · b (16 rows of 2n columns).
+// Likewise with a (64 x 16) in registers as for mma_bf16, which must be kept until the wait.
+M1K_DEVICE void product(float (&d)[32], const u32 (&a)[4], u64 b, bool add) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " M1K_SUMS_32
+               ", {%32, %33, %34, %35}, %36, p, 1, 1, 0;\n}"
+               : M1K_SUM_32(d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)));
+}
+// d += a (64 x 16, in registers) · b (16 rows of 2n columns).
 M1K_DEVICE void product_by_rows(float (&d)[32], const u32 (&a)[4], u64 b) {
   asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " M1K_SUMS_32
                ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"

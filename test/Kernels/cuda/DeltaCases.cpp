@@ -18,6 +18,7 @@ struct DeltaProblem {
   int offset = 0, padding = 0; // columns before and after in each row
   bool has_dt_bias = true;
   int multiprocessors = 132;
+  bool warpgroups = true; // where the GPU has them
   double gate_low = -4, gate_high = 3;
 
   Batch batch;
@@ -111,6 +112,7 @@ struct DeltaProblem {
   Description description(bool decode) const {
     Tuning tuning;
     tuning.multiprocessors = multiprocessors;
+    tuning.warpgroups = warpgroups;
     return describe(facts(decode), "kernel", tuning);
   }
   // Tiles round the carried state, δ and the masked products to bf16 before they meet another
@@ -164,7 +166,7 @@ std::string name_of(const DeltaProblem &p) {
   auto type = [](Type t) { return t == Type::f32 ? "f32" : t == Type::bf16 ? "bf16" : "f16"; };
   return std::string(type(p.type)) + "/" + type(p.state_type) + " " + std::to_string(p.heads) +
          "/" + std::to_string(p.key_heads) + " of " + std::to_string(p.key_size) + "×" +
-         std::to_string(p.value_size);
+         std::to_string(p.value_size) + (p.warpgroups ? "" : ", no warpgroups");
 }
 
 Case delta_case(const std::string &label, bool smoke, DeltaProblem p,
@@ -387,8 +389,6 @@ std::vector<Case> delta_cases() {
   const std::vector<int> ragged = {1, 37, 64, 3, 0, 130}, past = {5, 0, 9, 0, 4, 64};
   const std::vector<int> ones(9, 1), decoded = {4, 0, 7, 1, 90, 0, 3, 2, 1};
   const Type f32 = Type::f32, bf16 = Type::bf16;
-  cases.push_back(
-      delta_case("ragged", true, problem(bf16, f32, 4, 2, 128, 128), ragged, past, false));
   cases.push_back(delta_case("ragged", true, problem(f32, f32, 6, 2, 32, 48), ragged, past, false));
   cases.push_back(delta_case("odd", false, problem(f32, f32, 3, 1, 13, 45), ragged, past, false));
   cases.push_back(
@@ -408,25 +408,42 @@ std::vector<Case> delta_cases() {
     p.decay = 60;
     cases.push_back(delta_case("large decay", false, p, ragged, past, false));
   }
-  { // tiles: around their length, all of one sequence, many sequences in one
-    DeltaProblem p = problem(bf16, f32, 4, 2, 128, 128);
+  // Tiles: around their length, all of one sequence, many sequences in one. On a chip so small that
+  // a block takes many columns, with warpgroup products and without.
+  for (bool warpgroups : {true, false}) {
+    DeltaProblem p = problem(bf16, f32, 4, 2, 128, 128), two = problem(bf16, f32, 2, 1, 128, 64),
+                 small_state = problem(bf16, bf16, 2, 2, 128, 192);
+    for (DeltaProblem *each : {&p, &two, &small_state}) {
+      each->warpgroups = warpgroups;
+      each->multiprocessors = 6;
+    }
+    DeltaProblem misaligned = p;
+    misaligned.offset = 3;
+    misaligned.padding = 5;
+    cases.push_back(delta_case("wide blocks", true, p, ragged, past, false));
     cases.push_back(delta_case("tiles", true, p, {1, 63, 64, 65, 200}, {0, 7, 0, 100, 64}, false));
-    cases.push_back(delta_case("one tile", false, p, {64}, {0}, false));
-    cases.push_back(delta_case("few tokens", false, p, {5}, {2}, false));
+    cases.push_back(delta_case("", true, small_state, ragged, past, false));
+    cases.push_back(delta_case("misaligned", true, misaligned, ragged, past, false));
+    cases.push_back(separate_case(two, {20, 15, 70, 9}, 1));
+    cases.push_back(chunked_case(two, 250, 1, 77));
     std::vector<int> many(70, 1), seen(70, 5);
     many[20] = 90, seen[20] = 0, many[50] = 3;
     cases.push_back(delta_case("tokens among prompts", true, p, many, seen, false));
-    p.multiprocessors = 8; // more columns a block
-    cases.push_back(delta_case("wide blocks", true, p, ragged, past, false));
     p.decay = 60;
     cases.push_back(delta_case("large decay", false, p, ragged, past, false));
     p.decay = 0.05, p.gate_low = -9, p.gate_high = -3;
     cases.push_back(delta_case("slow decay", false, p, {700, 40}, {5, 0}, false));
+  }
+  {
+    DeltaProblem p = problem(bf16, f32, 4, 2, 128, 128);
+    cases.push_back(delta_case("one tile", false, p, {64}, {0}, false));
+    cases.push_back(delta_case("few tokens", false, p, {5}, {2}, false));
+    cases.push_back(delta_case("ragged", true, p, ragged, past, false));
     cases.push_back(
         delta_case("narrow values", false, problem(bf16, bf16, 6, 3, 64, 48), ragged, past, false));
     cases.push_back(separate_case(problem(bf16, f32, 2, 1, 64, 64), {20, 15, 70, 9}, 1));
-    cases.push_back(separate_case(problem(f32, f32, 2, 1, 64, 64), {20, 15, 70, 9}, 1));
   }
+  cases.push_back(separate_case(problem(f32, f32, 2, 1, 64, 64), {20, 15, 70, 9}, 1));
   cases.push_back(chunked_case(problem(f32, f32, 4, 2, 64, 32), 150, 1, 77));
   cases.push_back(chunked_case(problem(bf16, f32, 4, 2, 64, 32), 250, 1, 77));
   cases.push_back(delta_case("", true, problem(bf16, f32, 4, 2, 128, 128), ones, decoded, true));

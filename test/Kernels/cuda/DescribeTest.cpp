@@ -33,6 +33,16 @@ Attention m1_attention() {
   return f;
 }
 
+GatedDelta qwen_delta() { // of Qwen3-Next
+  GatedDelta f;
+  f.heads = 32;
+  f.key_heads = 16;
+  f.key_size = f.value_size = 128;
+  f.q_stride = f.k_stride = f.v_stride = 8192;
+  f.a_stride = f.b_stride = 64;
+  f.out_stride = 4096;
+  return f;
+}
 SsdScan m1_ssd() {
   SsdScan f;
   f.heads = 24;
@@ -262,7 +272,43 @@ TEST(Describe, FitsSmallChips) {
       f.x_type = f.dt_type = f.b_type = f.c_type = f.out_type = type;
       f.decode = decode;
       check(describe(f, "k", small), "ssd");
+      for (int size : {64, 128, 256}) {
+        GatedDelta delta = qwen_delta();
+        delta.q_type = delta.k_type = delta.v_type = delta.out_type = type;
+        delta.key_size = size;
+        delta.decode = decode;
+        check(describe(delta, "k", small), "gated delta " + std::to_string(size));
+      }
     }
+}
+
+// The gated delta rule takes warpgroup products where its blocks have 64 columns of the state, so
+// many that one sequence of such spreads over a third of the chip, and keys of 128. The launch that
+// prepares tiles, which lays them out for those products, is then of the same kind.
+TEST(Describe, GatedDeltaTakesWarpgroupProducts) {
+  auto kinds = [](int heads, int key_size, int value_size, bool warpgroups) {
+    GatedDelta f = qwen_delta();
+    f.heads = heads;
+    f.key_size = key_size;
+    f.value_size = value_size;
+    Tuning tuning;
+    tuning.warpgroups = warpgroups;
+    Description d = describe(f, "k", tuning);
+    EXPECT_EQ(d.error, "");
+    std::string result;
+    for (const Kernel &kernel : d.kernels) {
+      EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
+      result += architecture_of(kernel.source, "sm_90") + " " + std::to_string(kernel.grid_x) + " ";
+    }
+    return result;
+  };
+  EXPECT_EQ(kinds(32, 128, 128, true), "sm_90a 32 sm_90a 64 ");
+  EXPECT_EQ(kinds(32, 128, 192, true), "sm_90a 32 sm_90a 96 ");
+  EXPECT_EQ(kinds(16, 128, 128, true), "sm_90 16 sm_90 64 ");
+  EXPECT_EQ(kinds(32, 64, 128, true), "sm_90 32 sm_90 64 ");
+  EXPECT_EQ(kinds(32, 128, 96, true), "sm_90 32 sm_90 96 ");
+  EXPECT_EQ(kinds(32, 256, 128, true), "sm_90 32 sm_90 128 ");
+  EXPECT_EQ(kinds(32, 128, 128, false), "sm_90 32 sm_90 64 ");
 }
 
 // Prompt chunks take warpgroup products where the chip and the head size have them, in code that
@@ -611,13 +657,7 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(norm, "norm_first"));
   norm.gated = false;
   all.push_back(describe(norm, "head_norm"));
-  GatedDelta delta; // of Qwen3-Next
-  delta.heads = 32;
-  delta.key_heads = 16;
-  delta.key_size = delta.value_size = 128;
-  delta.q_stride = delta.k_stride = delta.v_stride = 8192;
-  delta.a_stride = delta.b_stride = 64;
-  delta.out_stride = 4096;
+  GatedDelta delta = qwen_delta();
   all.push_back(describe(delta, "delta"));
   delta.k_type = Type::f32; // not on tensor cores
   all.push_back(describe(delta, "delta_mixed"));
