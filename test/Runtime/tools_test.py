@@ -344,7 +344,7 @@ class Tools(unittest.TestCase):
                     while True:
                         client.sendall(b"x" * 65536)
 
-            thread = threading.Thread(target=serve)
+            thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             result = call(os.path.join(BIN, "m1-bench"), "--serve", f"http://127.0.0.1:{server.getsockname()[1]}", "--requests", "1", timeout=60)
             thread.join()
