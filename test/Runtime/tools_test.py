@@ -313,6 +313,9 @@ class Tools(unittest.TestCase):
             else:
                 self.assertGreater(process.returncode, 0, command)
                 self.assertRegex(errors, rf"error: .*{pipe}: (cannot read: )?is a pipe that nobody has opened to {end} within 5 s\n")
+        silent = subprocess.Popen([run, self.art, "--input-ids", pipes[0]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        open(pipes[0], "w").close()  # somebody was there and had nothing to say
+        self.assertIn(f"{pipes[0]}: holds no token ids", silent.communicate(timeout=60)[1])
         os.mkfifo(self.art + ".sig")
         self.fails(call(sign, "--key", key, self.art), "toy.m1a.sig: is a pipe, expected a file")
 
@@ -341,7 +344,7 @@ class Tools(unittest.TestCase):
                     while True:
                         client.sendall(b"x" * 65536)
 
-            thread = threading.Thread(target=serve)
+            thread = threading.Thread(target=serve, daemon=True)
             thread.start()
             result = call(os.path.join(BIN, "m1-bench"), "--serve", f"http://127.0.0.1:{server.getsockname()[1]}", "--requests", "1", timeout=60)
             thread.join()

@@ -695,10 +695,13 @@ class Behaviour(unittest.TestCase):
 
     def test_files_that_are_none(self):
         """Keys and configuration that cannot be read are named, with the flag and the reason; so are flags that keys make void."""
-        with tempfile.NamedTemporaryFile("w") as keys:
+        with tempfile.NamedTemporaryFile("w") as keys, tempfile.NamedTemporaryFile("wb") as latin:
             keys.write("sk-test-0123456789\n")
             keys.flush()
-            for flags, expected in ((["--api-key-file", "/"], "--api-key-file: /: cannot read: Is a directory"),
+            latin.write(b"api-key-file = /nonexistent/\xe9\n")  # names of files are bytes
+            latin.flush()
+            for flags, expected in ((["--config", latin.name], "--api-key-file: /nonexistent/\\xe9: cannot read: No such file or directory"),
+                                    (["--api-key-file", "/"], "--api-key-file: /: cannot read: Is a directory"),
                                     (["--api-key-file", "/nonexistent"], "--api-key-file: /nonexistent: cannot read: No such file or directory"),
                                     (["--config", "/"], "--config: /: cannot read: Is a directory"), (["--config", "/dev/zero"], "--config: /dev/zero: is a device, expected a file"),
                                     (["--config", "/nonexistent"], "--config: /nonexistent: cannot read: No such file or directory"),

@@ -16,10 +16,11 @@ public:
   explicit ConfigurationFile(const CLI::App &app) : app(app) {}
 
   /// For transform(), which may come several times: reads the file, so that CLI11 does not wait for
-  /// a pipe, nor read it twice. What that opens instead holds nothing.
+  /// a pipe, nor read it twice. What that opens instead holds nothing. Names of files need not be
+  /// UTF-8; options that take text check it.
   std::string read(std::string &name) {
     if (name != empty) {
-      if (m1rt::Status status = m1tool::readText(name, &text); !status.ok())
+      if (m1rt::Status status = m1tool::readFile(name, &text); !status.ok())
         return status.message();
       path = std::exchange(name, empty);
     }

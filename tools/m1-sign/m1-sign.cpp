@@ -54,7 +54,7 @@ int main(int argc, char **argv) {
     return usageError("m1-sign", "give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone");
   if (!newKey.empty() && !out.empty())
     return usageError("m1-sign", "--output is for a signature: not with --new-key");
-  const bool beside = out.empty();
+  const bool beside = newKey.empty() && out.empty();
   if (beside)
     out = signaturePath(artifact);
   if (std::string mistake = overwrites("--output", out, {artifact, key}); !mistake.empty())

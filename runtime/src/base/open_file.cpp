@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <thread>
@@ -17,11 +18,14 @@ namespace {
 
 constexpr int patience = 5; // seconds: what starts together is there by then
 
-/// Whether somebody holds a pipe open for writing, or has left something in it: what is in it would
-/// be copied to `aside`, another pipe, and is not taken.
+/// Whether somebody holds a pipe open for writing, or has done so since it was opened here: what is
+/// in it would be copied to `aside`, another pipe, and is not taken.
 bool isWrittenTo(int pipe, int aside) {
   const ssize_t copied = ::tee(pipe, aside, 1, SPLICE_F_NONBLOCK);
-  return copied > 0 || (copied < 0 && errno == EAGAIN);
+  if (copied > 0 || (copied < 0 && errno == EAGAIN))
+    return true;
+  pollfd state = {pipe, POLLIN, 0};
+  return ::poll(&state, 1, 0) > 0 && (state.revents & POLLHUP); // wrote nothing and has gone
 }
 
 /// A named pipe, not waited for, whose other end must be taken before the deadline.

@@ -169,8 +169,10 @@ std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &err
   std::unique_ptr<Regex> regex(new Regex);
   regex->code = compiled;
   regex->pattern = pattern;
-  std::string older;
-  regex->namesNewer = replaceNewerCharacters(pattern, older);
+  regex->namesCharacters =
+      std::any_of(pattern.begin(), pattern.end(), [](char c) { return c & 0x80; }) ||
+      pattern.find("\\x") != std::string_view::npos ||
+      pattern.find("\\u") != std::string_view::npos;
   // Without JIT support PCRE2 interprets: slower, the same matches.
   regex->jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0;
   return regex;
@@ -180,7 +182,7 @@ Regex::~Regex() { pcre2_code_free(static_cast<pcre2_code *>(code)); }
 
 bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::string &error) const {
   std::string older;
-  if (!namesNewer && replaceNewerCharacters(text, older))
+  if (!namesCharacters && replaceNewerCharacters(text, older))
     text = older;
   const pcre2_code *re = static_cast<const pcre2_code *>(code);
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(

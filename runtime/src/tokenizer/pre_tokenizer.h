@@ -42,7 +42,7 @@ private:
   std::string pattern; // for messages
   void *code = nullptr;
   bool jit = false;
-  bool namesNewer = false; // than Unicode 14: the pattern itself
+  bool namesCharacters = false; // beyond ASCII, such as a range of them: by number, not property
 };
 
 // Oniguruma (Ruby syntax) to PCRE2. False with `error` naming the construct when it cannot be

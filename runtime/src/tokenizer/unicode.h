@@ -122,7 +122,8 @@ private:
 
 // Whether a text holds characters that Unicode 16 has and 14 has not; then `out` is the text with
 // others in their places, of the same general category and as many bytes. Patterns are cut as
-// Hugging Face's library does it, whose properties are of version 16, whatever PCRE2 knows.
+// Hugging Face's library does it, whose properties are of version 16, whatever PCRE2 knows; not for
+// patterns that tell characters apart by number.
 bool replaceNewerCharacters(std::string_view text, std::string &out);
 
 // Whether \w matches it (Unicode: alphabetic, marks, decimal digits, connectors, joiners).

@@ -291,6 +291,7 @@ ExpressionPtr Parser::numberInBase(const std::string &digits) {
   int base = baseOf(subscript().substr(1));
   if (base < 2 || base > 36)
     return nullptr;
+  constexpr __int128 most = static_cast<__int128>(1) << 100;
   __int128 sum = 0, scale = 1;
   bool point = false;
   for (char c : digits) {
@@ -299,7 +300,7 @@ ExpressionPtr Parser::numberInBase(const std::string &digits) {
       continue;
     }
     scale *= point ? base : 1;
-    if (c - '0' >= base || sum > (static_cast<__int128>(1) << 100))
+    if (c - '0' >= base || sum > most || scale > most)
       return nullptr;
     sum = sum * base + (c - '0');
   }

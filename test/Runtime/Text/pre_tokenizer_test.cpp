@@ -138,6 +138,9 @@ TEST(Unicode16, PropertiesInEveryPattern) {
   EXPECT_EQ(cut(R"([^\p{L}\p{N}]+)", "a" + mark + digits, false), (V{"a", mark, digits}));
   EXPECT_EQ(cut(R"(\p{Han}+)", "a\U0003210cb", false), (V{"a", "\U0003210c", "b"}));
   EXPECT_EQ(cut("\u1c8a", "a\u1c8ab", false), (V{"a", "\u1c8a", "b"})); // that the pattern names
+  // Ranges are of numbers, as in the lists of letters of deepseek-llm.
+  EXPECT_EQ(cut("[\u0800-\u4e00]+", "a\ua7cb\u0897b", false), (V{"a\ua7cb", "\u0897", "b"}));
+  EXPECT_EQ(cut("[\U00010400-\U0001044f]+", "a\U00010d50b", false), (V{"a\U00010d50b"}));
 }
 
 // The patterns of other model families run in PCRE2: those of GPT-4o and of DeepSeek V3.
