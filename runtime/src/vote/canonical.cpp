@@ -37,8 +37,8 @@ ValuePtr keyed(const ValuePtr &value) {
 bool isVowel(char c) { return std::string("aeiou").find(c) != std::string::npos; }
 
 // Letters that are a word and no product of variables: short ones that answer questions, Roman
-// numbers, three capitals (SAS is not SSA), names (Tim), and three letters with a vowel between two consonants
-// (cat is not act), but for those in the order in which factors are written (bay).
+// numbers, three capitals (SAS is not SSA), names (Tim), and three letters with a vowel between two
+// consonants (cat is not act), but for those in the order in which factors are written (bay).
 bool isShortWord(const std::string &letters) {
   static const std::set<std::string> words = {"no",  "yes", "on",  "off", "odd", "all", "one",
                                               "two", "six", "ten", "red", "day", "sun", "mon",
