@@ -79,7 +79,7 @@ private:
     Fields transform = fields.child("transform_config");
     expectNothing(transform, "config_groups", "; rotations of activations are not supported");
     // Names of modules that are not quantised, which their tensors say, too, and notes.
-    fields.ignore({"ignore", "global_compression_ratio", "version", "run_compressed"});
+    fields.ignore({"ignore", "global_compression_ratio", "version", "run_compressed", "provider"});
     const std::string format = fields.string("format").value_or("");
     if (fields.has("kv_cache_scheme"))
       addRuntime("caches");
@@ -307,7 +307,8 @@ private:
       fields.error(bits) << "expected 4, got " << scheme.bits;
     fields.ignore({"bits", "w_bit"});
     readGroupSize(fields.has("q_group_size") ? "q_group_size" : "group_size", scheme);
-    fields.expectFlag("zero_point", true);
+    // False where AutoRound's weights are symmetric: zero points are stored and read there, too.
+    fields.flag("zero_point");
     std::string version = fields.string("version").value_or("gemm");
     if (StringRef(version).lower() != "gemm")
       fields.error("version") << "expected gemm, got " << version;
@@ -321,10 +322,25 @@ private:
   /// How AutoRound, which writes the forms of gptq and awq, too, has found the codes.
   void ignoreAutoRound() {
     fields.expectWord("data_type", {"int"});
-    fields.ignore({"amp", "autoround_version", "batch_size", "block_name_to_quantize",
-                   "enable_minmax_tuning", "enable_norm_bias_tuning", "enable_quanted_input",
-                   "gradient_accumulate_steps", "iters", "low_cpu_mem_usage", "low_gpu_mem_usage",
-                   "lr", "minmax_lr", "model_free", "nsamples", "scale_dtype", "seqlen",
+    fields.ignore({"amp",
+                   "autoround_version",
+                   "batch_size",
+                   "block_name_to_quantize",
+                   "dataset",
+                   "enable_minmax_tuning",
+                   "enable_norm_bias_tuning",
+                   "enable_quanted_input",
+                   "gradient_accumulate_steps",
+                   "iters",
+                   "low_cpu_mem_usage",
+                   "low_gpu_mem_usage",
+                   "lr",
+                   "minmax_lr",
+                   "model_free",
+                   "nsamples",
+                   "provider",
+                   "scale_dtype",
+                   "seqlen",
                    "to_quant_block_names"});
   }
 

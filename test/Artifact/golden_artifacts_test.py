@@ -4,7 +4,8 @@
 version-N.m1a was written by the first m1-compile of schema version N and never changes; version-N.json holds what it must answer. Version 1:
 m1-compile examples/tiny-reasoner/model -o version-1.m1a --cpu x86-64-v3 --weights dummy:7 --activation-type f32
 version-1-checks.m1a is the same, made when artifacts had got checks of their weights: what it was made with must go on passing, damage in its
-rotary tables, which are embedded, must not."""
+rotary tables, which are embedded, must not. Version 2 differs in what CUDA kernels need, so that its file is for a GPU and is only described:
+m1-compile of a Llama of one layer of 64 columns in bf16, -o version-2.m1a --target cuda:sm_90 --weights dummy:1"""
 import glob
 import json
 import os
@@ -31,6 +32,8 @@ for artifact in files:
     described = json.loads(dump.stdout)
     for key, value in expected["describes"].items():
         assert described[key] == value, f"{artifact}: {key} is {described[key]}, was {value}"
+    if "input_ids" not in expected:
+        continue
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as ids:
         ids.write(" ".join(map(str, expected["input_ids"])))
         ids.flush()

@@ -431,7 +431,7 @@ class Quantised(unittest.TestCase):
     def test_what_others_write(self):
         """AutoRound's fields, and modules that stay as they are by patterns."""
         tuning = {"data_type": "int", "iters": 200, "nsamples": 512, "seqlen": 2048, "lr": 0.005, "minmax_lr": 0.005, "enable_minmax_tuning": True, "enable_quanted_input": True,
-                  "autoround_version": "0.12.2", "low_gpu_mem_usage": True, "scale_dtype": "torch.float16", "to_quant_block_names": None}
+                  "autoround_version": "0.12.2", "provider": "auto-round", "low_gpu_mem_usage": True, "scale_dtype": "torch.float16", "to_quant_block_names": None}
         make = self.matrix(low=0, high=15, group=16, asymmetric=True, scale_type="F16")
 
         def quantise(name, *matrix):
@@ -439,8 +439,9 @@ class Quantised(unittest.TestCase):
             return None if "o_proj" in name else (gptq(m), m)
 
         self.check(quantise, gptq_config(dynamic={"-:.*o_proj.*": {}}, **tuning), "6 matrices of int4 in groups of 16")
-        self.check(lambda name, *matrix: (lambda m: (awq(m), m))(make(*matrix)), {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True, "sym": False, **tuning},
-                   "awq: 7 matrices of int4 in groups of 16")
+        for sym in (False, True):  # zero points are stored in either case
+            config = {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": not sym, "sym": sym, "dataset": "texts", **tuning}
+            self.check(lambda name, *matrix: (lambda m: (awq(m), m))(make(*matrix)), config, "awq: 7 matrices of int4 in groups of 16")
 
     def test_awq(self):
         make = self.matrix(low=0, high=15, group=32, asymmetric=True, scale_type="F16")
@@ -593,7 +594,7 @@ class Quantised(unittest.TestCase):
             (group_config({"num_bits": 8, "strategy": "channel", "block_structure": [16, 16]}, "int-quantized"), r"config_groups\.group_0\.weights\.block_structure': expected null with strategy channel, got \[16,16\]"),
             ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemv"}, r"version': expected gemm, got gemv"),
             ({"quant_method": "awq", "w_bit": 3, "q_group_size": 32, "zero_point": True}, r"w_bit': expected 4, got 3"),
-            ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": False}, r"zero_point': expected true, got false"),
+            ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": 1}, r"zero_point': expected true or false, got 1"),
             ({"quant_method": "fp8", "fmt": "e5m2"}, r"fmt': expected e4m3 or float8_e4m3fn, got e5m2"),
             ({"quant_method": "fp8", "weight_block_size": [128]}, r"weight_block_size': expected a list of two sizes of a block, got \[128\]"),
             (group_config({"num_bits": 4, "strategy": "channel"}, "marlin-24"), r"format': expected pack-quantized, int-quantized, float-quantized or naive-quantized, got marlin-24"),
