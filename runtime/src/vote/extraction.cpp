@@ -471,8 +471,11 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   }
   auto count = [&](char c) { return std::count(rest.begin(), rest.end(), c); };
   if (!rest.empty() && (rest.back() == ')' || rest.back() == ']') &&
-      count(')') + count(']') > count('(') + count('['))
-    rest.pop_back(); // (Answer: 7)
+      count(')') + count(']') > count('(') + count('[')) {
+    const size_t first = rest.find_first_of("()[]");
+    if (first + 1 == rest.size() || rest[first] != ']') // ]0, 1] is an interval
+      rest.pop_back();                                  // (Answer: 7)
+  }
   if (std::count(rest.begin(), rest.end(), '$') == 1 && rest.back() == '$')
     rest.pop_back(); // of the formula that begins before the marker
   says = !isComment(rest, /*praise=*/true);

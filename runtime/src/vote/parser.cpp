@@ -625,8 +625,14 @@ ExpressionPtr Parser::atom() {
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
     if (t.text == "overline") { // of a number; of letters it is a name
+      // In 5\overline{3} and 0,\overline{3} digits are repeated.
+      const bool behindNumber =
+          at > 1 && (tokens[at - 2].kind == Kind::number ||
+                     (tokens[at - 2].kind == Kind::op && tokens[at - 2].text == ","));
       ExpressionPtr x = argument();
-      return x && !hasVariables(*x) ? node(E::function, "conj", std::move(x)) : nullptr;
+      if (!x || hasVariables(*x) || (behindNumber && x->kind == E::number))
+        return nullptr;
+      return node(E::function, "conj", std::move(x));
     }
     return nullptr;
   }

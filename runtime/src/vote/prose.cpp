@@ -398,9 +398,14 @@ std::optional<std::string> lastFormula(const std::string &text) {
   if (all.empty())
     return std::nullopt;
   // m = 100, n = 7, m + n = 107 says 107
-  const bool sum = all.find_first_of("+-/") < all.find('=') && all.find('=') != std::string::npos;
+  auto isSum = [](const std::string &formula) {
+    const size_t sign = formula.find('=');
+    return sign != std::string::npos && formula.find_first_of("+-/") < sign;
+  };
+  const bool sum = isSum(all);
   for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
-    all.insert(0, sum ? "" : content(first - 1) + ", ");
+    if (const std::string each = content(first - 1); !sum || isSum(each)) // x + y = 5, x - y = 1
+      all.insert(0, each + ", ");
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
   std::string tail = trimmed(std::string(withoutReason(text.substr(formulas.back().after) + " ")));
@@ -567,8 +572,12 @@ std::string_view withoutReason(std::string_view part) {
       " or approximately ", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
       " (not "};
   size_t end = part.size();
-  for (const std::string_view begins : kReasons)
-    end = std::min(end, part.find(begins));
+  for (const std::string_view begins : kReasons) {
+    size_t at = part.find(begins);
+    while (at != std::string_view::npos && part.compare(at, 10, ", as well ") == 0) // one more
+      at = part.find(begins, at + 1);
+    end = std::min(end, at);
+  }
   // "9 when $x = 3$", but "the remainder when $9$ is divided by 7 is"
   for (const std::string_view begins : {" when $", " when x", ", when ", " at $x"})
     if (const size_t at = part.find(begins);
@@ -595,6 +604,16 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   const bool alone = text.find_first_not_of(blanks) >= line;
   if (alone ? !whole : isFormula(text.substr(0, line))) // lines of one answer
     return std::nullopt;
+  // "Suppose" and "So x is not" above it
+  std::string_view above = std::string_view(text).substr(0, line);
+  while (!above.empty() && std::string_view(" \t\r\n*_:,").find(above.back()) != above.npos)
+    above.remove_suffix(1);
+  if (!above.empty() && std::string_view(".!?").find(above.back()) == above.npos) {
+    const std::vector<std::string> leading = wordsOf(lastSentence(above));
+    if (denies(leading) ||
+        among(leading, {"let", "where", "define", "recall", "consider", "assuming", "supposing"}))
+      return std::nullopt;
+  }
   std::string_view rest = std::string_view(text).substr(line, last + 1 - line);
   bool leads = false; // a sign leads to the value
   for (bool found = true; found;) {

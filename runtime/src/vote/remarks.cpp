@@ -28,8 +28,7 @@ const std::set<std::string> kLeading = {
     "inr",     "cad",   "aud",      "approximately", "roughly",  "approx",
     "exactly", "only",  "vertex",   "center",        "centre",   "point"};
 // Signs that lead to a result, at its beginning.
-const std::set<std::string> kLeadingSigns = {"=", "\\Rightarrow", "\\therefore", "\\rightarrow",
-                                             "\\sim"};
+const std::set<std::string> kLeadingSigns = {"=", "\\Rightarrow", "\\therefore", "\\rightarrow"};
 
 // Whether a value may end with this token, so that a word after it says what it counts.
 bool endsValue(const Token &t) {
@@ -40,8 +39,12 @@ bool endsValue(const Token &t) {
 // Without "so we get" or "answer:" in front of a formula, and without "is the answer" behind it.
 void dropSentence(Tokens &tokens) {
   size_t lead = 0;
+  auto isAbout = [&](size_t i) { // \sim 5; \sim p is "not p"
+    return isOp(tokens[i], "\\sim") && i + 1 < tokens.size() &&
+           tokens[i + 1].kind == Token::Kind::number;
+  };
   while (lead < tokens.size() &&
-         (consistsOf(tokens[lead], kLeading) ||
+         (consistsOf(tokens[lead], kLeading) || isAbout(lead) ||
           (tokens[lead].kind == Token::Kind::op && kLeadingSigns.count(tokens[lead].text)) ||
           (lead > 0 && (isOp(tokens[lead], ",") || isOp(tokens[lead], ":")))))
     ++lead;

@@ -224,6 +224,8 @@ private:
       push(Token::Kind::op, std::string(1, c));
       ++at;
     } else if (c == '.' || c == '\'' || c == '"' || c == '?') {
+      if (c == '.' && s.compare(at + 1, 1, "\\") == 0 && repeating("0", false)) // .\overline{3}
+        return;
       if (c == '\'')
         prime();
       ++at;
@@ -321,7 +323,8 @@ private:
         return 0;
     const bool comma = groups > 0 && brackets <= 0 && isAt(end, ',');
     const size_t decimals = comma ? digits(end + 1) : 0;
-    if (decimals == 3 || (comma && isAt(end + 1 + decimals, ',')))
+    if (decimals == 3 || (comma && (isAt(end + 1 + decimals, ',') || // 1.732,2.5 are two
+                                    isAt(end + 1 + decimals, '.'))))
       return 0;
     return comma ? end + 1 + decimals : groups > 1 ? end : 0;
   }
@@ -566,6 +569,8 @@ private:
     auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
     if (name == "times" && !tokens.empty() &&
         (bold == tokens.size() || tokens.back().text.compare(0, 4, "\\vec") == 0 ||
+         tokens.back().text == "\\hati" || tokens.back().text == "\\hatj" ||
+         tokens.back().text == "\\hatk" ||
          (isCapital(tokens.back().text[0]) && next < s.size() && isCapital(s[next])))) {
       pushOp("\\times"); // of vectors or sets, which must not change places
       return;
