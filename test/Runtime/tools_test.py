@@ -429,10 +429,10 @@ class Tools(unittest.TestCase):
         """m1-dump shows header, kernels with sizes, entry points and weights, and the same as JSON."""
         dump = os.path.join(BIN, "m1-dump")
         text = call(dump, self.art).stdout
-        for part in "version 1", "toy_attend", "entry point prefill: 7 commands", "table", "97x12xf32", "state:cache":
+        for part in "version 2", "toy_attend", "entry point prefill: 7 commands", "table", "97x12xf32", "state:cache":
             self.assertIn(part, text)
         data = json.loads(call(dump, self.art, "--json").stdout)
-        self.assertEqual(data["header"]["version"], 1)
+        self.assertEqual(data["header"]["version"], 2)
         kernels = {kernel["symbol"]: kernel for kernel in data["targets"][0]["kernels"]}
         self.assertGreater(kernels["toy_scan"]["bytes"], 16)
         self.assertEqual([function["name"] for function in data["targets"][0]["functions"]], ["prefill", "decode"])

@@ -625,10 +625,8 @@ ExpressionPtr Parser::atom() {
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
     if (t.text == "overline") { // of a number; of letters it is a name
-      // In 5\overline{3} and 0,\overline{3} digits are repeated.
-      const bool behindNumber =
-          at > 1 && (tokens[at - 2].kind == Kind::number ||
-                     (tokens[at - 2].kind == Kind::op && tokens[at - 2].text == ","));
+      // In 5\overline{3} digits are repeated.
+      const bool behindNumber = at > 1 && tokens[at - 2].kind == Kind::number;
       ExpressionPtr x = argument();
       if (!x || hasVariables(*x) || (behindNumber && x->kind == E::number))
         return nullptr;

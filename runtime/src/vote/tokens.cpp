@@ -387,9 +387,10 @@ private:
   }
 
   // 0.1\overline{6}, 0.1\bar{6}, 0.1\dot{6}, after its first digits: (0.1 + \frac{6}{90}).
-  // 0.(6), too; 0.1(6) would be a product.
+  // 0.(6), too; 0.1(6) would be a product. 0,\overline{6} as in German.
   bool repeating(const std::string &text, bool point) {
-    size_t begin = at + (!point && at < s.size() && s[at] == '.');
+    size_t begin =
+        at + (!point && at < s.size() && (s[at] == '.' || s.compare(at, 11, ",\\overline{") == 0));
     if (!point && begin == at)
       return false;
     size_t name = s.compare(begin, 10, "\\overline{") == 0        ? 10
