@@ -2,15 +2,8 @@
 
 #include "base/open_file.h"
 
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallVector.h"
-#include "llvm/Support/SmallVectorMemoryBuffer.h"
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
-#include <unistd.h>
+#include <algorithm>
 
 namespace m1c {
 
@@ -77,38 +70,13 @@ size_t findDeepNesting(llvm::StringRef text) {
 }
 
 llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readModuleText(llvm::StringRef path) {
-  constexpr size_t most = size_t(1) << 30;
-  const std::string name = path == "-" ? "standard input" : path.str();
-  auto refuse = [&](const llvm::Twine &what) {
-    return llvm::createStringError(name + ": " + what);
+  std::string text;
+  if (m1rt::Status read = m1rt::readInput(path.str(), size_t(1) << 30, &text); !read.ok())
+    return llvm::createStringError(read.message());
+  auto refuse = [&](const char *what) {
+    return llvm::createStringError(m1rt::inputName(path.str()) + ": " + what);
   };
-  std::string problem;
-  const int descriptor =
-      path == "-" ? STDIN_FILENO : m1rt::openFile(path.str(), O_RDONLY, &problem);
-  if (descriptor < 0)
-    return refuse("cannot read: " + problem);
-  auto close = llvm::scope_exit([&] {
-    if (descriptor > STDIN_FILENO)
-      ::close(descriptor);
-  });
-  struct stat info = {};
-  const bool known = ::fstat(descriptor, &info) == 0;
-  if (known && (S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !::isatty(descriptor) &&
-                                          info.st_rdev != makedev(1, 3)))) // /dev/null
-    return refuse("is a device, expected a file");                         // perhaps without an end
-  llvm::SmallVector<char, 0> text;
-  for (ssize_t count = 1; count != 0;) {
-    const size_t size = text.size();
-    text.resize_for_overwrite(size + (1 << 16));
-    count = ::read(descriptor, text.data() + size, text.size() - size);
-    text.truncate(size + size_t(std::max<ssize_t>(count, 0)));
-    if (count < 0 && errno != EINTR)
-      return refuse("cannot read: " + llvm::Twine(std::strerror(errno)));
-    if (text.size() > most)
-      return refuse("expected 1024 MiB at most");
-  }
-  auto buffer = std::make_unique<llvm::SmallVectorMemoryBuffer>(
-      std::move(text), path == "-" ? "<stdin>" : path, /*RequiresNullTerminator=*/true);
+  auto buffer = llvm::MemoryBuffer::getMemBufferCopy(text, path == "-" ? "<stdin>" : path);
   if (holdsIndexArray(buffer->getBuffer()))
     return refuse(indexArrayMessage);
   if (findDeepNesting(buffer->getBuffer()) != llvm::StringRef::npos)

@@ -7,62 +7,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fcntl.h>
 #include <sstream>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 using namespace m1rt;
 
 namespace m1tool {
 
-std::string inputName(const std::string &path) { return path == "-" ? "standard input" : path; }
-
-static Status unreadable(const std::string &path, const std::string &problem) {
-  return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
-               problem.c_str());
-}
-
-/// Not a device, which may have no end, other than a terminal and the one that is empty.
-static Status checkInput(int descriptor, const std::string &path) {
-  struct stat info = {};
-  const bool endless = ::fstat(descriptor, &info) == 0 &&
-                       (S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !::isatty(descriptor) &&
-                                                  info.st_rdev != makedev(1, 3))); // /dev/null
-  return endless ? error(StatusCode::invalidArgument, "%s: is a device, expected a file",
-                         inputName(path).c_str())
-                 : Status();
-}
-
 Status readFile(const std::string &path, std::string *out) {
-  struct Input {
-    int descriptor = STDIN_FILENO;
-    ~Input() {
-      if (descriptor > STDIN_FILENO)
-        ::close(descriptor);
-    }
-  } input;
-  std::string problem;
-  if (path != "-")
-    input.descriptor = openFile(path, O_RDONLY, &problem);
-  if (input.descriptor < 0)
-    return unreadable(path, problem);
-  M1_TRY(checkInput(input.descriptor, path));
-  out->clear();
-  std::vector<char> part(1 << 16);
-  ssize_t size = 0;
-  while ((size = ::read(input.descriptor, part.data(), part.size())) != 0) {
-    if (size < 0 && errno == EINTR)
-      continue;
-    if (size < 0) // also of a directory, which opens
-      return unreadable(path, std::strerror(errno));
-    out->append(part.data(), size_t(size));
-    if (out->size() > mostInput) // such as of a pipe that never ends
-      return error(StatusCode::invalidArgument, "%s: expected %zu MiB at most",
-                   inputName(path).c_str(), mostInput >> 20);
-  }
-  return {};
+  return readInput(path, mostInput, out);
 }
 
 Status readText(const std::string &path, std::string *out) {
@@ -85,9 +38,7 @@ LineReader::~LineReader() {
 
 Status LineReader::open(const std::string &path) {
   name = inputName(path);
-  std::string reason;
-  descriptor = path == "-" ? STDIN_FILENO : openFile(path, O_RDONLY, &reason);
-  return descriptor < 0 ? unreadable(path, reason) : checkInput(descriptor, path);
+  return openInput(path, &descriptor);
 }
 
 bool LineReader::next(std::string *line) {
@@ -109,7 +60,8 @@ bool LineReader::next(std::string *line) {
       size = ::read(descriptor, buffer.data(), buffer.size());
     while (size < 0 && errno == EINTR);
     if (size < 0)
-      problem = unreadable(name, std::strerror(errno));
+      problem =
+          error(StatusCode::notFound, "%s: cannot read: %s", name.c_str(), std::strerror(errno));
     buffer.resize(size_t(std::max<ssize_t>(size, 0)));
     begin = 0;
     if (size <= 0)

@@ -2,6 +2,7 @@
 #ifndef M1_TOOLS_COMMON_INPUT_H
 #define M1_TOOLS_COMMON_INPUT_H
 
+#include "base/open_file.h"
 #include "status.h"
 #include <cstddef>
 #include <cstdint>
@@ -10,8 +11,7 @@
 
 namespace m1tool {
 
-/// The name of a path in messages: "standard input" for "-".
-std::string inputName(const std::string &path);
+using m1rt::inputName;
 
 /// Bytes of a file that readFile() takes.
 constexpr size_t mostInput = size_t(1) << 30;

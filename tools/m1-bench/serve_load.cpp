@@ -136,7 +136,7 @@ public:
   /// `ended` hears of every client that is done, from that thread.
   Reader(double timeout, std::function<void()> ended)
       : timeout(timeout), ended(std::move(ended)), poller(::epoll_create1(EPOLL_CLOEXEC)),
-        waker(::eventfd(0, EFD_CLOEXEC)) {
+        waker(::eventfd(0, EFD_CLOEXEC)), failure(poller < 0 || waker < 0 ? errno : 0) {
     watch(waker, EPOLLIN, EPOLL_CTL_ADD);
   }
   ~Reader() {
@@ -146,7 +146,8 @@ public:
   Reader(const Reader &) = delete;
   Reader &operator=(const Reader &) = delete;
 
-  bool opened() const { return poller >= 0 && waker >= 0; }
+  /// errno of what could not be opened; 0: all is.
+  int openFailure() const { return failure; }
   /// From another thread: connects a client and sends its request.
   void add(std::unique_ptr<Client> client, const Address &address);
   void run();
@@ -171,7 +172,7 @@ private:
 
   const double timeout;
   const std::function<void()> ended;
-  const int poller, waker;
+  const int poller, waker, failure;
   std::mutex mutex; // guards the clients; held while some of them are worked on
   std::map<int, std::unique_ptr<Client>> clients;
 };
@@ -384,8 +385,8 @@ Status Load::run() {
       changed.notify_one();
     }));
   for (auto &reader : readers)
-    if (!reader->opened())
-      return error(StatusCode::ioError, "cannot watch connections: %s", std::strerror(EMFILE));
+    if (const int failure = reader->openFailure())
+      return error(StatusCode::ioError, "cannot watch connections: %s", std::strerror(failure));
   for (auto &reader : readers)
     if (!running.start([&reader] { reader->run(); })) {
       stop();

@@ -40,23 +40,9 @@ std::vector<uint8_t> messageOf(const Digest &digest) {
 }
 
 Status readKey(const std::string &path, bool isPrivate, Key *out) {
-  std::string problem;
-  const int descriptor = openFile(path, O_RDONLY, &problem);
-  if (descriptor < 0)
-    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), problem.c_str());
-  char text[1 << 14]; // many times a key
-  size_t size = 0;
-  ssize_t count = 0;
-  while (size < sizeof text && (count = ::read(descriptor, text + size, sizeof text - size)) != 0) {
-    if (count < 0 && errno != EINTR)
-      break;
-    size += size_t(std::max<ssize_t>(count, 0));
-  }
-  const int failure = errno;
-  ::close(descriptor);
-  if (count < 0)
-    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), std::strerror(failure));
-  File file(BIO_new_mem_buf(text, int(size)));
+  std::string text;
+  M1_TRY(readInput(path, size_t(1) << 20, &text)); // many times a key
+  File file(BIO_new_mem_buf(text.data(), int(text.size())));
   if (!file)
     return error(StatusCode::outOfMemory, "%s: out of memory", path.c_str());
   // No callback: a key with a password is an error, not a question.

@@ -8,9 +8,11 @@
 #include <poll.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <thread>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 namespace m1rt {
 
@@ -76,6 +78,52 @@ int openFile(const std::string &path, int flags, std::string *problem) {
   if (descriptor < 0)
     *problem = std::strerror(errno);
   return descriptor;
+}
+
+std::string inputName(const std::string &path) { return path == "-" ? "standard input" : path; }
+
+static Status unreadable(const std::string &path, const std::string &problem) {
+  return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
+               problem.c_str());
+}
+
+Status openInput(const std::string &path, int *descriptor) {
+  std::string problem;
+  *descriptor = path == "-" ? STDIN_FILENO : openFile(path, O_RDONLY, &problem);
+  if (*descriptor < 0)
+    return unreadable(path, problem);
+  struct stat info = {};
+  if (::fstat(*descriptor, &info) == 0 &&
+      (S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !::isatty(*descriptor) &&
+                                 info.st_rdev != makedev(1, 3)))) // /dev/null
+    return error(StatusCode::invalidArgument, "%s: is a device, expected a file",
+                 inputName(path).c_str());
+  return {};
+}
+
+Status readInput(const std::string &path, size_t most, std::string *out) {
+  struct Input {
+    int descriptor = -1;
+    ~Input() {
+      if (descriptor > STDIN_FILENO)
+        ::close(descriptor);
+    }
+  } input;
+  M1_TRY(openInput(path, &input.descriptor));
+  out->clear();
+  std::vector<char> part(1 << 16);
+  ssize_t size = 0;
+  while ((size = ::read(input.descriptor, part.data(), part.size())) != 0) {
+    if (size < 0 && errno == EINTR)
+      continue;
+    if (size < 0) // also of a directory, which opens
+      return unreadable(path, std::strerror(errno));
+    out->append(part.data(), size_t(size));
+    if (out->size() > most) // such as of a pipe that never ends
+      return error(StatusCode::invalidArgument, "%s: expected %zu MiB at most",
+                   inputName(path).c_str(), most >> 20);
+  }
+  return {};
 }
 
 } // namespace m1rt
