@@ -5,7 +5,10 @@
 #include "samples.h"
 #include "text_run.h"
 #include "tool.h"
+#include <algorithm>
+#include <cerrno>
 #include <iostream>
+#include <string_view>
 #include <unistd.h>
 
 using namespace m1rt;
@@ -187,6 +190,19 @@ Status Chat::encode(std::vector<int32_t> *out) {
   return {};
 }
 
+/// Of an answer; Ctrl-C, which stops it, may come while the terminal takes no more.
+static bool show(std::string_view text) {
+  if (std::fflush(stdout) != 0) // what commands have printed comes first
+    return false;
+  while (!text.empty()) {
+    const ssize_t count = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (count < 0 && errno != EINTR)
+      return false;
+    text.remove_prefix(size_t(std::max<ssize_t>(count, 0)));
+  }
+  return true;
+}
+
 Status Chat::answer(Request request, std::string *out) {
   uint64_t id = 0;
   M1_TRY(running.engines->single()->engine->submit(std::move(request), &id));
@@ -197,16 +213,14 @@ Status Chat::answer(Request request, std::string *out) {
       running.engines->single()->engine->cancel(id);
     M1_TRY(running.engines->single()->engine->step());
     for (Event &event : running.engines->single()->engine->takeEvents()) {
-      std::fwrite(event.text.data(), 1, event.text.size(), stdout);
-      if (std::fflush(stdout) != 0)
+      if (!show(event.text))
         return outputError();
       if (sample.take(event))
         running.engines->single()->engine->cancelSample(id, 0);
     }
   }
   seconds += now() - began;
-  std::printf("\n");
-  if (std::fflush(stdout) != 0)
+  if (!show("\n"))
     return outputError();
   if (sample.reason == FinishReason::failed)
     complain(sample.error);
