@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 namespace m1rt::vote {
 namespace {
@@ -89,31 +90,50 @@ std::string usualWording(std::string text) {
   for (const char *ending : {"st", "nd", "rd", "th"}) // January 5th
     if (text.size() > 3 && text[text.size() - 3] >= '0' && text[text.size() - 3] <= '9')
       (void)dropEnd(ending);
-  static const std::set<std::string> reals = {"allrealnumbers",
-                                              "allreals",
-                                              "realnumbers",
-                                              "allreal",
-                                              "thesetofrealnumbers",
-                                              "allrealnumbersx",
-                                              "setofallrealnumbers",
-                                              "anyrealnumber",
-                                              "thesetofallrealnumbers",
-                                              "allrealvaluesofx",
-                                              "allrealx",
-                                              "everyrealnumber"};
-  static const std::set<std::string> integers = {"allintegers", "integers", "thesetofintegers",
-                                                 "anyinteger", "thesetofallintegers"};
-  if (integers.count(text))
-    return "ℤ";
-  static const std::set<std::string> none = {"nosolution", "emptyset", "theemptyset", "nullset",
-                                             "thenullset"};
-  if (none.count(text))
-    return "∅";
   if (begins("the") || begins("limit"))
     for (const char *said : {"limitdoesnotexist", "thelimitdoesnotexist"})
       if (text == said)
         text = "doesnotexist";
-  return text == "doesnotexist" ? "dne" : reals.count(text) ? "ℝ" : text;
+  return text == "doesnotexist" ? "dne" : text;
+}
+
+// The set that words name, in LaTeX: "all real numbers", "any positive integer", "no solution".
+// Null for others.
+const char *namedSet(std::string text) {
+  static const std::map<std::string, const char *> sets = {
+      {"realnumbers", "\\mathbb{R}"},
+      {"reals", "\\mathbb{R}"},
+      {"positiverealnumbers", "(0,\\infty)"},
+      {"positivereals", "(0,\\infty)"},
+      {"nonnegativerealnumbers", "[0,\\infty)"},
+      {"nonnegativereals", "[0,\\infty)"},
+      {"negativerealnumbers", "(-\\infty,0)"},
+      {"negativereals", "(-\\infty,0)"},
+      {"integers", "\\mathbb{Z}"},
+      {"positiveintegers", "\\mathbb{Z}^{+}"},
+      {"naturalnumbers", "\\mathbb{N}"},
+      {"rationalnumbers", "\\mathbb{Q}"},
+      {"complexnumbers", "\\mathbb{C}"},
+      {"emptyset", "\\varnothing"},
+      {"nullset", "\\varnothing"},
+      {"nosolution", "\\varnothing"}};
+  auto drop = [&](const std::string &lead) {
+    const bool found = text.rfind(lead, 0) == 0 && text.size() > lead.size();
+    text.erase(0, found ? lead.size() : 0);
+    return found;
+  };
+  text.erase(std::remove(text.begin(), text.end(), '-'), text.end()); // non-negative
+  (void)(drop("xcanbe") || drop("xis"));
+  (void)(drop("thesetof") || drop("setof") || drop("the"));
+  const bool all = drop("all") || drop("any") || drop("every");
+  if (all)
+    for (const char *argument : {"valuesofx", "x"}) // all real x
+      if (text == std::string("real") + argument || text == std::string("realnumbers") + argument)
+        text = "reals";
+  auto set = sets.find(text);
+  if (set == sets.end() && all)
+    set = sets.find(text + "s");
+  return set == sets.end() ? nullptr : set->second;
 }
 
 // In lower case; the name of a small number is the number.
@@ -123,12 +143,8 @@ ValuePtr word(const std::string &text) {
                                                        "ten",  "eleven", "twelve"};
   auto v = std::make_shared<Value>();
   v->text = usualWording(lowerCase(text));
-  if (v->text == "ℝ")
-    return canonical(readAnswer("\\mathbb{R}"));
-  if (v->text == "ℤ")
-    return canonical(readAnswer("\\mathbb{Z}"));
-  if (v->text == "∅")
-    return canonical(readAnswer("\\varnothing"));
+  if (const char *set = namedSet(v->text))
+    return canonical(readAnswer(set));
   if (v->text == "infinity")
     return canonical(readAnswer("\\infty"));
   for (size_t n = 0; n < numbers.size(); ++n)
@@ -362,9 +378,12 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   auto v = std::make_shared<Value>(value);
   for (ValuePtr &item : v->items)
     item = canonical(item);
-  if (v->kind == Kind::joined)
+  if (v->kind == Kind::joined && v->text == "∩")
     if (ValuePtr common = intersectionOf(v->items))
       return common;
+  if (v->kind == Kind::tuple && v->open == "∖")
+    if (ValuePtr rest = differenceOf(v->items))
+      return rest;
   if (v->kind == Kind::tuple && v->open == ":")
     reduceRatio(*v);
   return v;
@@ -406,7 +425,7 @@ std::string keyOf(const Value &v) {
   case Kind::tuple:
     return "B" + v.open + v.close + all;
   case Kind::joined:
-    return "J" + all;
+    return "J" + (v.text == "=" ? v.text : std::string()) + all;
   case Kind::matrix:
     return "M" + std::to_string(v.columns) + ":" + all;
   case Kind::relation:

@@ -2,7 +2,9 @@
 
 #include "vote/formulas.h"
 #include "vote/letters.h"
+#include "vote/markers.h"
 #include "vote/prose.h"
+#include "vote/spoken.h"
 #include "vote/units.h"
 #include "vote/vote.h"
 #include "vote/wording.h"
@@ -146,205 +148,12 @@ std::string ownTurn(const std::string &whole) {
   return text;
 }
 
-// Length of the verb that leads to an answer here: "is", "should be", "of"; 0 for others.
-size_t verbLength(const std::string &lower, size_t at) {
-  for (const std::string_view verb :
-       {"is", "are", "comes out to", "comes to", "turns out to be", "works out to", "would be",
-        "should be", "must be", "will be", "equals", "becomes", "of"})
-    if (lower.compare(at, verb.size(), verb) == 0 &&
-        !(at + verb.size() < lower.size() && isLetter(lower[at + verb.size()])))
-      return verb.size();
-  return 0;
-}
-
-// What other languages call an answer; what they call a result, which may also be a heading; what
-// leads from these to it, and what may stand between; and phrases that lead to one themselves.
-constexpr std::string_view kForeignAnswers[] = {
-    "答案",      "答え",    "回答",     "答",       "正确选项", "정답",      "답",
-    "respuesta", "réponse", "antwort",  "resposta", "risposta", "Ответ",     "ответ",
-    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",  "odpowiedź", "cevap",
-    "jawaban",   "svar",    "antwoord", "đáp số"};
-constexpr std::string_view kForeignResults[] = {"solución",  "solution",  "lösung",
-                                                "solução",   "soluzione", "ergebnis",
-                                                "resultado", "résultat",  "risultato"};
-constexpr std::string_view kForeignVerbs[] = {"est", "es", "ist",  "lautet", "é",  "è", "是",
-                                              "为",  "為", "应为", "等于",   "は", "은"};
-constexpr std::string_view kForeignAdjectives[] = {"final",   "finale",   "correcta", "correcte",
-                                                   "correta", "corretta", "richtige"};
-constexpr std::string_view kForeignPhrases[] = {
-    "故选",   "因此选",          "因此选择",           "所以选择",       "所以选",          "应选",
-    "本题选", "ist die antwort", "lautet die antwort", "ist die lösung", "ist das ergebnis"};
-
-// Where a number or formula begins here, but for "actually" and the like in front of it.
-size_t startOfValue(const std::string &lower, size_t at) {
-  for (const std::string_view filler : {"actually ", "in fact ", "instead ", "really "})
-    if (lower.compare(at, filler.size(), filler) == 0)
-      at += filler.size();
-  return at < lower.size() &&
-                 std::string_view("0123456789$\\-(").find(lower[at]) != std::string_view::npos
-             ? at
-             : std::string::npos;
-}
-
-// Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12",
-// "The answer is 13. Actually, it's 12."
-std::vector<size_t> behindCorrections(const std::string &lower) {
-  constexpr size_t longest = 80;
-  std::vector<size_t> found;
-  for (const std::string_view verb : {" it's ", " it is "})
-    for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
-      const std::string_view before =
-          std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
-      if (before.size() > 10 && before.substr(before.size() - 10) == " actually,") {
-        if (const size_t value = startOfValue(lower, at + verb.size());
-            value != lower.npos && before.find("answer") != before.npos)
-          found.push_back(value);
-        continue;
-      }
-      const bool apart =
-          !before.empty() && (before.back() == ';' || before.back() == ',' ||
-                              (before.size() > 5 && before.substr(before.size() - 4) == " but"));
-      const size_t answer = before.rfind("answer");
-      if (!apart || answer == std::string_view::npos)
-        continue;
-      const std::string_view said = before.substr(answer);
-      const bool denied = said.find("n't ") != said.npos || said.find(" not ") != said.npos ||
-                          said.find("answer was ") == 0;
-      if (denied && said.find(". ") == said.npos && said.find('\n') == said.npos)
-        if (const size_t value = startOfValue(lower, at + verb.size()); value != lower.npos)
-          found.push_back(value);
-    }
-  return found;
-}
-
-// Behind what other languages write in front of an answer.
-void addForeign(const std::string &lower, std::vector<size_t> &found) {
-  auto skip = [&](size_t &at, std::string_view word) {
-    const size_t end = at + word.size();
-    if (lower.compare(at, word.size(), word) != 0 ||
-        (isLetter(word.back()) && end < lower.size() && isLetter(lower[end])))
-      return false;
-    at = end;
-    return true;
-  };
-  auto skipAny = [&](size_t &at, const auto &words) {
-    return std::any_of(std::begin(words), std::end(words),
-                       [&](std::string_view word) { return skip(at, word); });
-  };
-  auto each = [&](std::string_view word, const auto &see) {
-    for (size_t at = lower.find(word); at != std::string::npos; at = lower.find(word, at + 1))
-      see(at + word.size());
-  };
-  // Past adjectives, and "is" or a colon; 0 where neither follows.
-  auto behindVerb = [&](size_t at, bool colons) -> size_t {
-    auto next = [&] {
-      while (at < lower.size() && (lower[at] == ' ' || lower[at] == '*'))
-        ++at;
-    };
-    do
-      next();
-    while (skipAny(at, kForeignAdjectives));
-    const bool verb = skipAny(at, kForeignVerbs);
-    next();
-    return ((verb || colons) && (skip(at, ":") || skip(at, "："))) || verb ? at : 0;
-  };
-  for (const std::string_view noun : kForeignAnswers)
-    each(noun, [&](size_t at) {
-      if (const size_t value = behindVerb(at, true))
-        found.push_back(value);
-    });
-  for (const std::string_view noun : kForeignResults)
-    each(noun, [&](size_t at) {
-      if (const size_t value = behindVerb(at, false);
-          value && startOfValue(lower, value) != std::string::npos)
-        found.push_back(value);
-    });
-  for (const std::string_view phrase : kForeignPhrases)
-    each(phrase, [&](size_t at) {
-      (void)skip(at, "：");
-      found.push_back(at);
-    });
-}
-
-// Behind each "answer is", "answer:", "correct option is", "answer =", or heading that says
-// "Answer", in order.
-std::vector<size_t> behindMarkers(const std::string &lower) {
-  auto isMarkup = [](char c) { return c == '*' || c == '_' || c == '`'; };
-  std::vector<size_t> found = behindCorrections(lower);
-  addForeign(lower, found);
-  std::vector<size_t> fences; // of code
-  for (size_t at = lower.find("```"); at != std::string::npos; at = lower.find("```", at + 3))
-    fences.push_back(at);
-  for (const std::string_view noun : {"answer", "answers", "option", "choice", "ans"}) {
-    size_t line = 0; // where that of the last one begins
-    for (size_t at = lower.find(noun), last = 0; at != std::string::npos;
-         last = at, at = lower.find(noun, at + 1)) {
-      size_t end = at + noun.size();
-      bool markup = false;
-      for (; end < lower.size() && isMarkup(lower[end]); ++end)
-        markup = true;
-      if (const size_t end = std::string_view(lower).substr(0, at).substr(last).rfind('\n');
-          end != std::string_view::npos)
-        line = last + end + 1;
-      // "## Answer", and "Final Answer" alone in its line.
-      const std::string_view before =
-          std::string_view(lower).substr(line, std::min<size_t>(at - line, 16));
-      const bool heading =
-          noun[0] == 'a' &&
-          (lower[line] == '#' || std::all_of(before.begin(), before.end(), isMarkup) ||
-           (before.size() < 16 && before.substr(before.find_first_not_of("*_`")) == "final "));
-      if (heading && (end >= lower.size() || lower[end] == '\n')) {
-        found.push_back(end);
-        continue;
-      }
-      const size_t sign = lower.find_first_not_of(' ', end);
-      if (sign == std::string::npos)
-        continue;
-      static const std::set<std::string> right = {"correct", "right", "best", "final"};
-      const std::vector<std::string> leading = wordsOf(std::string_view(lower).substr(
-          at - std::min<size_t>(at - line, 16), std::min<size_t>(at - line, 16)));
-      static const std::set<std::string> supposing = {"if", "whether", "suppose", "assume"};
-      if (std::any_of(leading.begin(), leading.end(),
-                      [](const std::string &word) { return supposing.count(word) != 0; }))
-        continue;
-      const bool chosen = !leading.empty() && right.count(leading.back());
-      const bool contracted = lower.compare(sign, 3, "'s ") == 0 && // the answer's 8
-                              startOfValue(lower, sign + 3) != std::string::npos;
-      const size_t verb = sign > end ? verbLength(lower, sign) : contracted ? 2 : 0;
-      if (noun == "ans") {
-        const bool word = at == 0 || !isLetter(lower[at - 1]);
-        if (word &&
-            ((sign == end && lower[sign] == '.') || lower[sign] == ':' || lower[sign] == '='))
-          found.push_back(sign + 1);
-        continue;
-      }
-      size_t arrow = 0;
-      for (const std::string_view each : {"->", "=>", "→", "- "})
-        if (lower.compare(sign, each.size(), each) == 0 && (each != "- " || sign > end))
-          arrow = each.size();
-      const auto fence = std::upper_bound(fences.begin(), fences.end(), sign);
-      if (lower[sign] == '=' && (fence - fences.begin()) % 2 == 1)
-        continue; // a variable of a program
-      if (noun[0] == 'a' && arrow)
-        found.push_back(sign + arrow);
-      else if ((noun[0] == 'a' || chosen) && (lower[sign] == ':' || lower[sign] == '='))
-        found.push_back(sign + 1);
-      else if (noun[0] == 'a' && markup)
-        found.push_back(end);
-      else if (verb > 0 && (lower[sign] != 'o' || (noun == "answer" && chosen)))
-        found.push_back(sign + verb);
-    }
-  }
-  std::sort(found.begin(), found.end());
-  return found;
-}
-
 // Without the kind of a value in front of its number or formula: "the interval $(1, 2)$".
 std::string_view withoutKind(std::string_view part) {
   static const std::set<std::string> kinds = {
       "the",     "a",        "an",     "interval", "set",      "point",    "product",  "sum",
       "pair",    "ordered",  "number", "function", "value",    "vector",   "equation", "expression",
-      "integer", "fraction", "triple", "matrix",   "constant", "solution", "line"};
+      "integer", "fraction", "triple", "matrix",   "constant", "solution", "line",     "formula"};
   size_t at = 0;
   while (at < part.size()) {
     size_t end = at;
@@ -365,7 +174,7 @@ std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
       "therefore", "thus",  "then",    "simply",        "just",    "hence",   "option", "choice",
       "given",     "by",    "exactly", "approximately", "roughly", "clearly", "donc",   "now",
-      "indeed",    "equal", "to",      "actually"};
+      "indeed",    "equal", "to",      "actually",      "about",   "around"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);
@@ -415,14 +224,36 @@ bool isComment(const std::string &words, bool praise) {
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
     return true;
   // What it is like, and not what it is.
-  for (const std::string_view like : {"a multiple of ", "in the form", "of the form", "between ",
-                                      "left to ", "a factor of ", "a divisor of "})
+  for (const std::string_view like :
+       {"a multiple of ", "in the form", "of the form", "between ", "left to ", "a factor of ",
+        "a divisor of ", "at most ", "at least ", "greater than ", "less than ", "more than ",
+        "fewer than ", "no more than ", "no less than ", "larger than ", "smaller than "})
     if (words.compare(0, like.size(), like) == 0)
       return true;
+  if (words.find("not sure") != words.npos)
+    return true;
   return !all.empty() && words.find_first_of("0123456789$\\") == std::string::npos &&
          std::all_of(all.begin(), all.end(), [&](const std::string &word) {
            return kPraise.count(word) || (!praise && doubts.count(word));
          });
+}
+
+// What an answer that is described says in the end: "the sum of 3 and 4, which is 7", "the number
+// of subsets, $2^5 = 32$". `described` tells whether it is.
+std::optional<std::string> valueOfDescription(const std::string &sentence, bool &described) {
+  described = false;
+  for (const std::string_view amount :
+       {"the sum of ", "the product of ", "the difference ", "the number of ", "the value of "})
+    described |= sentence.compare(0, amount.size(), amount) == 0;
+  constexpr std::string_view which = ", which is ";
+  if (const size_t at = sentence.rfind(which); described && at != sentence.npos)
+    return bare(std::string_view(sentence).substr(at + which.size()));
+  const auto formulas = formulasOf(sentence);
+  const bool ends = !formulas.empty() && formulas.back().before > 2 &&
+                    formulas.back().after == sentence.size() &&
+                    (sentence.compare(formulas.back().before - 2, 2, ", ") == 0 ||
+                     sentence.compare(formulas.back().before - 4, 4, " is ") == 0);
+  return described && ends ? std::optional(contentOf(sentence, formulas.back())) : std::nullopt;
 }
 
 // Without the names of upright text.
@@ -439,10 +270,12 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     begin = text.find_first_not_of(' ', begin);
     static const std::set<std::string> leading = {"the", "final", "so",    "our",       "answer",
                                                   "is",  "thus",  "hence", "therefore", "correct"};
-    constexpr std::string_view group = "\\text{";
-    const size_t open = text.rfind(group, begin);
-    const std::vector<std::string> words = wordsOf(std::string_view(text).substr(0, begin).substr(
-        open == std::string::npos ? begin : open + group.size()));
+    const size_t open = text.rfind('{', begin),
+                 name = open == std::string::npos ? open : text.rfind('\\', open);
+    const bool upright = name != std::string::npos &&
+                         std::string_view(text).substr(name, 5) == "\\text" && open - name < 9;
+    const std::vector<std::string> words =
+        wordsOf(std::string_view(text).substr(0, begin).substr(upright ? open + 1 : begin));
     if (text[begin] != '}' || words.empty() ||
         !std::all_of(words.begin(), words.end(),
                      [](const std::string &word) { return leading.count(word) != 0; }))
@@ -455,10 +288,17 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     all.remove_prefix(2);           // an item of a list
   if (all.compare(0, 2, "| ") == 0) // the next cell of a table
     all = withoutFillers(all.substr(2));
+  bool described = false;
+  if (auto value = valueOfDescription(bare(firstSentence(all)), described); described) {
+    says = value.has_value();
+    return value;
+  }
   std::string_view sentence = withoutReason(firstSentence(all));
   if (sentence.size() > 2 && sentence.substr(sentence.size() - 2) == " |")
     sentence.remove_suffix(2);
   std::string rest = bare(sentence);
+  if (const size_t bold = rest.find("** "); bold != rest.npos && rest.find("**") == bold)
+    rest.erase(bold, 2); // **(C)** $\frac{1}{2}$
   if (const size_t but = rest.find(" but "); rest.compare(0, 4, "not ") == 0 && but != rest.npos)
     if (const size_t value = startOfValue(rest, but + 5); value != rest.npos)
       rest.erase(0, value); // not 20 but 21
@@ -480,13 +320,21 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     rest.pop_back(); // of the formula that begins before the marker
   says = !isComment(rest, /*praise=*/true);
   for (const std::string_view no :
-       {"not ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不"})
+       {"not ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不", "我", "no lo s",
+        "わかり", "分かり", "모르", "ich ", "je ne "})
     says &= rest.compare(0, no.size(), no) != 0;
   if (rest.empty() || !says)
     return std::nullopt;
   if (const auto own = formulasOf(rest);
       own.size() == 1 && own[0].before == 0 && own[0].after == rest.size() && own[0].begin > 2)
-    return contentOf(rest, own[0]); // \begin{equation}…\end{equation}
+    return contentOf(rest, own[0]);            // \begin{equation}…\end{equation}
+  if (const size_t bracket = rest.rfind(" ("); // 7 (seven), 7 (see above)
+      bracket != rest.npos && rest.back() == ')' && bracket > 0 && isDigit(rest[bracket - 1])) {
+    const std::string remark = rest.substr(bracket + 2, rest.size() - bracket - 3);
+    if (remark.find_first_of("0123456789$\\") == remark.npos && wordsOf(remark).size() > 0 &&
+        !vote::changesValue(remark) && !isFormula(remark) && remark != "percent")
+      rest.resize(bracket);
+  }
   // B because the slope is 3, (C).
   const size_t letter = rest[0] == '(' ? 1 : 0;
   if (rest.size() == 1 + 2 * letter && rest[letter] >= 'A' && rest[letter] <= 'J')
@@ -556,8 +404,9 @@ std::optional<std::string> jsonAnswer(const std::string &text) {
 
 // The value in a last line that says "Result: 50" or "**Solution:** x = 50".
 std::optional<std::string> labelledAnswer(const std::string &text) {
-  static const std::set<std::string> nouns = {"result", "solution", "conclusion",
-                                              "value",  "total",    "final"};
+  static const std::set<std::string> nouns = {"result", "solution",  "conclusion", "value",
+                                              "total",  "final",     "output",     "hence",
+                                              "thus",   "therefore", "so"};
   const size_t end = text.find_last_not_of(" \t\r\n");
   if (end == std::string::npos)
     return std::nullopt;
@@ -592,10 +441,20 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   if (label.empty() || label.size() > 2 || !nouns.count(label.back()) ||
       (label.size() == 2 && label[0] != "final"))
     return std::nullopt;
-  const std::string rest = bare(withoutReason(std::string_view(line).substr(colon + 1)));
+  std::string rest = bare(withoutReason(std::string_view(line).substr(colon + 1)));
   if (auto said = spoken(rest, true))
     return said;
-  return isFormula(rest) ? std::optional(rest) : std::nullopt;
+  if (const size_t blank = rest.find(' '); // 7 apples
+      wordsOf(rest).size() == 1 && blank != rest.npos && isFormula(rest.substr(0, blank)) &&
+      isLetter(rest[blank + 1]) && !vote::changesValue(rest.substr(blank)))
+    return rest;
+  const bool several = [&] { // 3 4
+    for (size_t i = 1; i + 1 < rest.size(); ++i)
+      if (rest[i] == ' ' && isDigit(rest[i - 1]) && isDigit(rest[i + 1]))
+        return true;
+    return false;
+  }();
+  return isFormula(rest) && !several ? std::optional(rest) : std::nullopt;
 }
 
 // What a text without a box says; nothing where no word of it announces an answer.
@@ -699,9 +558,13 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
   const std::string lower = lowerCase(behind);
   const bool final = isPlaceholder(box->content) || takesBack(lower) ||
                      lower.find("final answer is $") != std::string::npos;
-  if (final)
-    if (auto said = announcedAnswer(behind); said && !isComment(*said, /*praise=*/false))
+  if (final) {
+    auto said = announcedAnswer(behind);
+    if (!said && concludes(behind)) // "Let me recheck. So it is 5."
+      said = spoken(behind, false);
+    if (said && !isComment(*said, /*praise=*/false))
       return said;
+  }
   return box->content;
 }
 
@@ -719,6 +582,7 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
   }
   for (const auto &[open, close] :
        {std::pair<std::string_view, std::string_view>{"<answer>", "</answer>"},
+        {"<final_answer>", "</final_answer>"},
         {"<|begin_of_box|>", "<|end_of_box|>"},
         {"[ANSWER]", "[/ANSWER]"}})
     if (const size_t end = text.rfind(close); end != std::string::npos)
@@ -744,6 +608,10 @@ std::string answerIn(const std::string &whole) {
   if (auto said = plainAnswer(text, thinking))
     return *said;
   const std::string own = ownTurn(text);
+  if (const auto formulas = formulasOf(own); formulas.size() == 1 && formulas[0].before == 0 &&
+                                             formulas[0].after == own.size() &&
+                                             formulas[0].begin > 2)
+    return contentOf(own, formulas[0]); // \begin{equation}…\end{equation}
   const auto last = thinking ? std::nullopt : lastLine(lastPart(own), false);
   return last.value_or(own);
 }

@@ -1,5 +1,7 @@
 #include "vote/intervals.h"
 
+#include "vote/relations.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -117,6 +119,49 @@ bool merge(Pieces &pieces) {
   return true;
 }
 
+// What lies in both; nothing where bounds cannot be told apart.
+std::optional<Pieces> intersection(const Pieces &first, const Pieces &second) {
+  constexpr size_t most = 200; // pieces
+  Pieces both;
+  for (const Piece &a : first)
+    for (const Piece &b : second) {
+      const auto low = compare(a.low, b.low), high = compare(a.high, b.high);
+      if (!low || !high || !spend(20))
+        return std::nullopt;
+      Piece piece = {*low < 0 ? b.low : a.low, *high > 0 ? b.high : a.high};
+      if (*low == 0)
+        piece.low.open = a.low.open || b.low.open;
+      if (*high == 0)
+        piece.high.open = a.high.open || b.high.open;
+      const auto empty = isEmpty(piece.low, piece.high);
+      if (!empty)
+        return std::nullopt;
+      if (!*empty)
+        both.push_back(piece);
+    }
+  return both.size() <= most && merge(both) ? std::optional(std::move(both)) : std::nullopt;
+}
+
+// The real numbers between and around pieces that are in order and do not touch.
+Pieces complement(const Pieces &pieces) {
+  auto infinite = [](bool negative) {
+    return *boundOf(canonical(infinity(negative)), /*open=*/true);
+  };
+  Pieces rest;
+  Bound low = infinite(true);
+  for (const Piece &piece : pieces) {
+    Bound high = piece.low;
+    high.open = !high.open || std::isinf(high.value);
+    if (!std::isinf(high.value))
+      rest.push_back({low, high});
+    low = piece.high;
+    low.open = !low.open || std::isinf(low.value);
+  }
+  if (low.value < std::numeric_limits<long double>::infinity())
+    rest.push_back({low, infinite(false)});
+  return rest;
+}
+
 } // namespace
 
 ValuePtr unionOf(const std::vector<ValuePtr> &items) {
@@ -128,37 +173,27 @@ ValuePtr unionOf(const std::vector<ValuePtr> &items) {
 }
 
 ValuePtr intersectionOf(const std::vector<ValuePtr> &items) {
-  constexpr size_t most = 200; // pieces
-  Pieces common;
-  for (size_t i = 0; i < items.size(); ++i) {
-    Pieces next, both;
-    if (!addPieces(items[i], next) || !merge(next))
+  std::optional<Pieces> common;
+  for (const ValuePtr &item : items) {
+    Pieces next;
+    if (!addPieces(item, next) || !merge(next))
       return nullptr;
-    if (i == 0) {
-      common = std::move(next);
-      continue;
-    }
-    for (const Piece &a : common)
-      for (const Piece &b : next) {
-        const auto low = compare(a.low, b.low), high = compare(a.high, b.high);
-        if (!low || !high || !spend(20))
-          return nullptr;
-        Piece piece = {*low < 0 ? b.low : a.low, *high > 0 ? b.high : a.high};
-        if (*low == 0)
-          piece.low.open = a.low.open || b.low.open;
-        if (*high == 0)
-          piece.high.open = a.high.open || b.high.open;
-        const auto empty = isEmpty(piece.low, piece.high);
-        if (!empty)
-          return nullptr;
-        if (!*empty)
-          both.push_back(piece);
-      }
-    if (both.size() > most || !merge(both))
+    common = common ? intersection(*common, next) : std::move(next);
+    if (!common)
       return nullptr;
-    common = std::move(both);
   }
-  return toValue(common);
+  return common ? toValue(*common) : nullptr;
+}
+
+ValuePtr differenceOf(const std::vector<ValuePtr> &items) {
+  Pieces first, others;
+  for (size_t i = 0; i < items.size(); ++i)
+    if (!spend(20) || !addPieces(items[i], i ? others : first))
+      return nullptr;
+  if (!merge(first) || !merge(others))
+    return nullptr;
+  const auto rest = intersection(first, complement(others));
+  return rest ? toValue(*rest) : nullptr;
 }
 
 } // namespace m1rt::vote

@@ -11,6 +11,8 @@ namespace m1rt::vote {
 // where two bounds are too near each other to be told apart.
 std::shared_ptr<const Value> unionOf(const std::vector<std::shared_ptr<const Value>> &items);
 std::shared_ptr<const Value> intersectionOf(const std::vector<std::shared_ptr<const Value>> &items);
+// The first without the others.
+std::shared_ptr<const Value> differenceOf(const std::vector<std::shared_ptr<const Value>> &items);
 
 } // namespace m1rt::vote
 

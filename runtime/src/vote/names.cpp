@@ -58,6 +58,12 @@ bool isCommand(const Token &t, const char *name) {
   return t.kind == Token::Kind::command && t.text == name;
 }
 
+// AB, ABCD, with as many points at least.
+bool isFigure(const Token &t, size_t least) {
+  return t.kind == Token::Kind::word && t.text.size() >= least &&
+         t.text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string::npos;
+}
+
 // Past the brace that closes the group which opens here.
 size_t behindGroup(const Tokens &tokens, size_t open, size_t end) {
   int depth = 0;
@@ -69,8 +75,16 @@ size_t behindGroup(const Tokens &tokens, size_t open, size_t end) {
   return end;
 }
 
+// [ABC], an area.
+bool isArea(const Tokens &tokens, size_t begin, size_t end) {
+  return end - begin == 3 && isOp(tokens[begin], "[") && isOp(tokens[end - 1], "]") &&
+         isFigure(tokens[begin + 1], 3);
+}
+
 // Letters of figures and constants, none of coordinates: AB, a, S_1.
 bool isMeasure(const Tokens &tokens, size_t begin, size_t end) {
+  if (isArea(tokens, begin, end))
+    return true;
   if (!isName(tokens, begin, end))
     return false;
   for (size_t i = begin; i < end; ++i) {
@@ -84,6 +98,13 @@ bool isMeasure(const Tokens &tokens, size_t begin, size_t end) {
 }
 
 } // namespace
+
+bool isPartOfFigure(const Tokens &tokens, size_t begin, size_t end) {
+  if (end - begin == 1)
+    return isFigure(tokens[begin], 2) && tokens[begin].text.size() == 2;
+  return end - begin == 2 &&
+         (tokens[begin].text == "\\angle" || tokens[begin].text == "\\triangle");
+}
 
 bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
   static const std::set<std::string> integrals = {"\\int", "\\iint", "\\iiint", "\\oint", "\\lim"};
@@ -108,17 +129,12 @@ bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
            (isOp(tokens[begin + 1], "[") && isOp(last, "]"));
   if (isOp(first, "‖") && isOp(last, "‖"))
     return true;
-  // AB, ABCD
-  auto isFigure = [](const Token &t, size_t least) {
-    return t.kind == Token::Kind::word && t.text.size() >= least &&
-           t.text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string::npos;
-  };
   if (isOp(first, "|") && isOp(last, "|"))
     return end - begin == 3 &&
            (isVector(tokens[begin + 1]) ||
             (tokens[begin + 1].text.size() == 2 && isFigure(tokens[begin + 1], 2)));
-  if (isOp(first, "[") && isOp(last, "]")) // an area
-    return end - begin == 3 && isFigure(tokens[begin + 1], 3);
+  if (isOp(first, "[") && isOp(last, "]"))
+    return isArea(tokens, begin, end);
   if (isOp(first, "(") && end - begin > 7 && isOp(tokens[begin + 2], "°")) // (f ∘ g)(2)
     return tokens[begin + 1].kind == Token::Kind::letter &&
            tokens[begin + 3].kind == Token::Kind::letter && isOp(tokens[begin + 4], ")") &&

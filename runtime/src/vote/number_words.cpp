@@ -114,7 +114,9 @@ public:
     const bool things = unit.find(' ', 1) == std::string::npos && unit.size() > 4 &&
                         unit.back() == 's' && !isOpposite({Token::Kind::text, unit}) &&
                         !hasModifier({Token::Kind::text, unit});
-    return isUnit(unit) || things ? std::optional(value + "\\text{" + unit + "}") : std::nullopt;
+    return isUnit(unit) || things || unit == " percent"
+               ? std::optional(value + "\\text{" + unit + "}")
+               : std::nullopt;
   }
 
 private:

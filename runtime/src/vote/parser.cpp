@@ -43,6 +43,11 @@ template <typename... Kids> ExpressionPtr node(E kind, std::string text, Kids...
   return e;
 }
 
+ExpressionPtr inDegrees(ExpressionPtr angle) {
+  return node(E::multiply, "", std::move(angle),
+              node(E::divide, "", make(E::variable, "\\pi"), make(E::number, "180")));
+}
+
 class Parser {
 public:
   Parser(const std::vector<Token> &tokens, size_t begin, size_t end)
@@ -203,8 +208,7 @@ ExpressionPtr Parser::power() {
       e = node(E::percent, "", std::move(e));
     else if (skipOp("°")) {
       if (angles)
-        e = node(E::multiply, "", std::move(e),
-                 node(E::divide, "", make(E::variable, "\\pi"), make(E::number, "180")));
+        e = inDegrees(std::move(e));
     } else if (skipOp("^")) {
       ExpressionPtr exponent = argument();
       std::vector<ExpressionPtr> tower;
@@ -243,7 +247,9 @@ ExpressionPtr Parser::argument() {
     ++at;
     e = argument();
     e = e ? node(E::negate, "", std::move(e)) : nullptr;
-  } else
+  } else if (at < end && tokens[at].kind == Kind::number) // of \log_3 \frac{1}{9}, no mixed number
+    e = make(E::number, tokens[at++].text);
+  else
     e = atom();
   --depth;
   return e;
@@ -400,9 +406,11 @@ ExpressionPtr Parser::function(const std::string &name) {
   bool takesAngle = name.size() == 3 && name != "log" && name != "exp";
   angles += takesAngle;
   ExpressionPtr x;
-  if (isOp("(") || isOp("[") || isOp("{"))
-    x = power();
-  else {
+  if (isOp("(") || isOp("[") || isOp("{")) { // \sin(x)^2 is \sin^2 x
+    x = atom();
+    if (x && skipOp("°"))
+      x = takesAngle ? inDegrees(std::move(x)) : std::move(x);
+  } else {
     x = signedFactor();
     while (x && startsFactor() && !isOp("(") && tokens[at].kind != Kind::command &&
            tokens[at].kind != Kind::word) {
@@ -556,10 +564,17 @@ ExpressionPtr Parser::atom() {
       ++at;
       return functionOfMany(t.text);
     }
-    if (t.text == "sqrt") {
+    if (t.text == "sqrt" || t.text == "cbrt") {
       ++at;
       ExpressionPtr x = atom();
-      return x ? node(E::root, "", std::move(x)) : nullptr;
+      if (!x || t.text == "sqrt")
+        return x ? node(E::root, "", std::move(x)) : nullptr;
+      return node(E::root, "", std::move(x), make(E::number, "3"));
+    }
+    if (t.text == "abs" && isOp("(", 1)) {
+      ++at;
+      ExpressionPtr x = atom();
+      return x ? node(E::absolute, "", std::move(x)) : nullptr;
     }
     auto constant = kWordConstants.find(t.text);
     if (constant != kWordConstants.end()) {
@@ -624,6 +639,10 @@ ExpressionPtr Parser::atom() {
     }
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
+    if (t.text == "abs") { // \abs{x}, \operatorname{abs}(x)
+      ExpressionPtr x = argument();
+      return x ? node(E::absolute, "", std::move(x)) : nullptr;
+    }
     if (t.text == "overline") { // of a number; of letters it is a name
       // In 5\overline{3} digits are repeated.
       const bool behindNumber = at > 1 && tokens[at - 2].kind == Kind::number;

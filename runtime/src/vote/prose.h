@@ -1,9 +1,9 @@
-// What the sentences of a text say.
+// Words and sentences of a text.
 #ifndef M1RT_VOTE_PROSE_H
 #define M1RT_VOTE_PROSE_H
 
 #include "vote/letters.h"
-#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,13 +27,30 @@ std::string bare(std::string_view part);
 // Without words but "and" and "or" and names of functions.
 bool isFormula(const std::string &part);
 
-// What a last line says that holds nothing else: a formula that names a value or ends with one, an
-// equation "x = 7", what "=>" leads to, something in bold. `whole`: of a text of one line, too.
-std::optional<std::string> lastLine(const std::string &text, bool whole);
+bool among(const std::vector<std::string> &words, const std::set<std::string> &known);
 
-// What the last sentence of a text says, if its words announce it: its formula, its number or its
-// equation. `concludes`: that it is the answer is known.
-std::optional<std::string> spoken(const std::string &part, bool concludes);
+// Whether these words deny what they lead to, or give no more than a bound of it.
+bool denies(const std::vector<std::string> &words);
+
+// Whether a number before these counts parts of what is being done, and is no answer: "3 cases",
+// but not "12 numbers that meet both conditions".
+bool countsParts(const std::vector<std::string> &words);
+
+// Whether a sentence that begins with this word is a conclusion.
+bool isConclusion(const std::string &word);
+
+// "is the solution", "is our answer"
+bool closes(const std::vector<std::string> &words);
+
+// Behind the last end of a sentence.
+std::string_view lastSentence(std::string_view prose);
+
+// Whether what follows this prose is what the sentence says: "the sum is", "hence", "equal to",
+// "we find that", "matrix:".
+bool announces(std::string_view prose);
+
+// Whether every brace of it closes.
+bool isBalanced(const std::string &part);
 
 } // namespace m1rt
 

@@ -23,12 +23,16 @@ private:
   std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
   ValuePtr read(size_t begin, size_t end, int depth);
   ValuePtr readCongruence(size_t begin, size_t end, int depth);
+  bool isBetweenSets(size_t begin, size_t sign, size_t end) const;
+  ValuePtr readDifference(size_t begin, size_t end, int depth);
+  ValuePtr readPartOfNumbers(size_t begin, size_t end);
   ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
   ValuePtr relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
   ValuePtr readCase(size_t begin, size_t end, int depth);
   ValuePtr readCases(size_t begin, size_t end, int depth);
   ValuePtr readBrackets(size_t begin, size_t end, int depth);
   ValuePtr readPoint(size_t begin, size_t end, int depth);
+  ValuePtr readTransposed(size_t begin, size_t end, int depth);
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);
   bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }

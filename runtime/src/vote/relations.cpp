@@ -220,37 +220,6 @@ ValuePtr listedConditions(const Value &given) {
              : nullptr;
 }
 
-ValuePtr realsWithout(const Value &numbers) {
-  std::vector<Rational> holes;
-  if (numbers.kind != Kind::set)
-    return nullptr;
-  for (const ValuePtr &item : numbers.items) {
-    auto exact = item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
-    if (!exact)
-      return nullptr;
-    holes.push_back(*exact);
-  }
-  auto real = [](const Rational &r) {
-    return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
-  };
-  std::sort(holes.begin(), holes.end(),
-            [&](const Rational &a, const Rational &b) { return real(a) < real(b); });
-  auto same = [](const Rational &a, const Rational &b) {
-    return a.numerator == b.numerator && a.denominator == b.denominator;
-  };
-  holes.erase(std::unique(holes.begin(), holes.end(), same), holes.end());
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::joined;
-  v->text = "∪";
-  ValuePtr from = infinity(true);
-  for (size_t i = 0; i <= holes.size(); ++i) {
-    ValuePtr to = i < holes.size() ? rational(holes[i]) : infinity(false);
-    v->items.push_back(interval("(", from, to, ")"));
-    from = to;
-  }
-  return v;
-}
-
 namespace {
 
 ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
@@ -344,6 +313,20 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
                : interval(open, rational(*at), infinity(false), ")");
 }
 
+// x ≠ 2, and x ≠ √2, which is no rational number. Null for others.
+ValuePtr solveUnequal(const Value &left, const Value &right) {
+  auto isVariableValue = [](const Value &v) {
+    return v.kind == Kind::expression && isVariable(*v.expression) && hasVariables(*v.expression);
+  };
+  for (const auto &[variable, number] : {std::pair(&left, &right), std::pair(&right, &left)})
+    if (isVariableValue(*variable) && realValue(*number)) {
+      auto at = std::make_shared<Value>(*number);
+      return joinedIntervals(interval("(", infinity(true), at, ")"),
+                             interval("(", at, infinity(false), ")"));
+    }
+  return solve(left, "≠", right);
+}
+
 } // namespace
 
 ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
@@ -424,8 +407,14 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
                               [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
         return sides.back();
     }
-    v->kind = Kind::equation;
     v->items = {sides.front(), sides.back()};
+    if (at.size() == 1 && isPartOfFigure(tokens, begin, at[0]) &&
+        isPartOfFigure(tokens, at[0] + 1, end)) { // AB = CD says something of two sides
+      v->kind = Kind::joined;
+      v->text = "=";
+      return v;
+    }
+    v->kind = Kind::equation;
     v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]);
     if (ValuePtr point = equalCoordinates(sides))
       return point;
@@ -447,7 +436,7 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
   if (op == "≠" && at.size() == 1 && sides[1]->kind == Kind::list) { // x ≠ ±1
     std::vector<ValuePtr> all;
     for (const ValuePtr &item : sides[1]->items)
-      if (ValuePtr hole = solve(*sides[0], op, *item))
+      if (ValuePtr hole = solveUnequal(*sides[0], *item))
         all.push_back(hole);
     return all.size() == sides[1]->items.size() ? conditions(all) : nullptr;
   }
@@ -474,8 +463,16 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
   };
   auto less = [](const std::string &o) { return o == "<" || o == "≤"; };
   auto strict = [](const std::string &o) { return o == "<" || o == ">"; };
+  // y < 2x + 1 is a part of the plane
+  auto hasCoordinates = [](const Value &s) {
+    std::set<std::string> names;
+    if (s.kind == Kind::expression)
+      collectVariables(*s.expression, names);
+    return names.count("x") + names.count("y") + names.count("z") > 0;
+  };
   // x < a and a < x < b are intervals.
-  if (at.size() == 1 && op != "≠" && isVariableSide(0) != isVariableSide(1)) {
+  if (at.size() == 1 && op != "≠" && isVariableSide(0) != isVariableSide(1) &&
+      !hasCoordinates(*sides[isVariableSide(0)])) {
     bool variableLeft = isVariableSide(0), upper = less(op) == variableLeft;
     ValuePtr bound = variableLeft ? sides[1] : sides[0];
     return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
@@ -500,7 +497,8 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
   }
   if (at.size() != 1)
     return nullptr;
-  if (ValuePtr solved = solve(*sides[0], op, *sides[1]))
+  if (ValuePtr solved =
+          op == "≠" ? solveUnequal(*sides[0], *sides[1]) : solve(*sides[0], op, *sides[1]))
     return solved;
   v->kind = Kind::relation;
   bool swap = op == ">" || op == "≥";

@@ -26,8 +26,6 @@ ValuePtr alternatives(const ValuePtr &all);
 // A list of conditions: x > 1, y < 2 hold together, as x ≠ 1, x ≠ 2 do, and x ≥ -3, x ≤ 3; x ∈ ℝ
 // adds nothing to x ≠ 1. Null for others.
 ValuePtr listedConditions(const Value &list);
-// ℝ without some rational numbers. Null for others.
-ValuePtr realsWithout(const Value &numbers);
 
 } // namespace m1rt::vote
 

@@ -2,6 +2,7 @@
 #include "vote/wording.h"
 
 #include "vote/extraction.h"
+#include "vote/number_words.h"
 #include "vote/units.h"
 
 #include <algorithm>
@@ -26,7 +27,8 @@ const std::set<std::string> kLeading = {
     "result",  "our",   "required", "desired",       "conclude", "finally",
     "sum",     "total", "usd",      "eur",           "gbp",      "rs",
     "inr",     "cad",   "aud",      "approximately", "roughly",  "approx",
-    "exactly", "only",  "vertex",   "center",        "centre",   "point"};
+    "exactly", "only",  "vertex",   "center",        "centre",   "point",
+    "about"};
 // Signs that lead to a result, at its beginning.
 const std::set<std::string> kLeadingSigns = {"=", "\\Rightarrow", "\\therefore", "\\rightarrow"};
 
@@ -52,6 +54,16 @@ void dropSentence(Tokens &tokens) {
   if (lead > 0 && lead < tokens.size() && !isProseToken(tokens[lead]) &&
       (tokens[lead].kind != Token::Kind::op || begins.count(tokens[lead].text)))
     tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(lead));
+  // both 2 and 3, either 2 or 3
+  const bool both = !tokens.empty() && isWordToken(tokens[0]) && consistsOf(tokens[0], {"both"}),
+             either =
+                 !tokens.empty() && isWordToken(tokens[0]) && consistsOf(tokens[0], {"either"});
+  if ((both || either) && std::any_of(tokens.begin() + 1, tokens.end(), [&](const Token &t) {
+        return isWordToken(t) && trimmed(t.text) == (both ? "and" : "or");
+      }))
+    tokens.erase(tokens.begin());
+  if (tokens.size() > 1 && isWordToken(tokens.back()) && consistsOf(tokens.back(), {"only"}))
+    tokens.pop_back(); // II and III only
   // "Option B", and nothing behind it.
   if (tokens.size() == 2 && isWordToken(tokens[0]) && consistsOf(tokens[0], {"option", "choice"}) &&
       tokens[1].kind == Token::Kind::letter)
@@ -167,13 +179,50 @@ void dropQuantifiers(Tokens &tokens) {
     });
   };
   // n is an integer where nothing is said of it, x and c are none.
-  auto isReal = [](const std::string &letter) {
-    return std::string("xytcCabAB").find(letter) != std::string::npos;
+  const bool function = tokens.size() > 4 && tokens[0].kind == Token::Kind::letter &&
+                        isOp(tokens[1], "(") && isOp(tokens[3], ")") && isOp(tokens[4], "=");
+  auto isReal = [&](const std::string &letter) { // or the argument of f(n) = n + 1
+    return std::string("xytcCabAB").find(letter) != std::string::npos ||
+           (function && tokens[2].text == letter);
   };
   if (!letters.empty() && at == tokens.size() &&
       (integers || constants || (reals && std::all_of(letters.begin(), letters.end(), isReal))) &&
       std::all_of(letters.begin(), letters.end(), inValue))
     tokens.resize(begin);
+}
+
+// "all real numbers greater than or equal to 3" is x ≥ 3.
+void writeComparison(Tokens &tokens) {
+  static const std::map<std::vector<std::string>, const char *> known = {
+      {{"greater", "than"}, ">"},
+      {{"larger", "than"}, ">"},
+      {{"more", "than"}, ">"},
+      {{"less", "than"}, "<"},
+      {{"smaller", "than"}, "<"},
+      {{"greater", "than", "or", "equal", "to"}, "≥"},
+      {{"less", "than", "or", "equal", "to"}, "≤"},
+      {{"at", "least"}, "≥"},
+      {{"at", "most"}, "≤"}};
+  static const std::set<std::string> numbers = {"all",     "any",    "every", "real", "reals",
+                                                "numbers", "number", "the",   "set",  "of",
+                                                "x",       "that",   "are"};
+  std::vector<std::string> words;
+  size_t begin = 0;
+  for (; begin < tokens.size() && (isWordToken(tokens[begin]) || tokens[begin].text == "x");
+       ++begin)
+    for (const std::string &word : wordsOf(tokens[begin]))
+      words.push_back(word);
+  const auto first = std::find_if(words.begin(), words.end(),
+                                  [](const std::string &word) { return !numbers.count(word); });
+  const auto sign = known.find({first, words.end()});
+  const bool all = std::any_of(words.begin(), first, [](const std::string &word) {
+    return word == "all" || word == "any" || word == "every" || word == "reals";
+  });
+  if (!all || sign == known.end() || begin == tokens.size() ||
+      std::any_of(tokens.begin() + ptrdiff_t(begin), tokens.end(), isWordToken))
+    return;
+  tokens.erase(tokens.begin(), tokens.begin() + ptrdiff_t(begin));
+  tokens.insert(tokens.begin(), {{Token::Kind::letter, "x"}, {Token::Kind::op, sign->second}});
 }
 
 // "all real numbers x except 2 and 3" is x ≠ 2, 3; "all x such that x > 2" is x > 2.
@@ -298,13 +347,27 @@ void writeBases(Tokens &tokens) {
   }
 }
 
-// A remark in brackets behind a value: (\approx 0.67), \text{ (since } x > 0).
-void dropBrackets(Tokens &tokens) {
+// A remark behind a value: (\approx 0.67), \text{ (since } x > 0), (five), \text{, since } x > 0.
+void dropReasons(Tokens &tokens) {
   static const std::set<std::string> reasons = {"since",         "because", "as",
                                                 "approximately", "approx",  "about"};
   static const std::set<std::string> repeated = {"(double root)", "(repeated root)", "(repeated)"};
   if (tokens.size() > 1 && isText(tokens.back()) && repeated.count(trimmed(tokens.back().text)))
     tokens.pop_back();
+  if (tokens.size() == 4 && tokens[0].kind == Token::Kind::number && isOp(tokens[1], "(") &&
+      isWordToken(tokens[2]) && isOp(tokens[3], ")") && numeralsForWords(tokens[2].text)) {
+    tokens.resize(1); // 5 (five)
+    return;
+  }
+  const auto reason = std::find_if(tokens.begin(), tokens.end(), [](const Token &t) {
+    const std::vector<std::string> words = isWordToken(t) ? wordsOf(t) : std::vector<std::string>();
+    return !words.empty() && (words[0] == "since" || words[0] == "because") &&
+           trimmed(t.text)[0] != '(';
+  });
+  if (reason != tokens.begin() && reason != tokens.end()) {
+    tokens.erase(reason, tokens.end()); // a comma in front of it goes with those at the end
+    return;
+  }
   for (size_t i = 1; i + 1 < tokens.size(); ++i) {
     const bool opened = isOp(tokens[i], "("), text = isText(tokens[i]);
     const std::string words = trimmed(tokens[i].text);
@@ -476,10 +539,11 @@ Tokens withoutRemarks(Tokens tokens) {
   nameDerivatives(tokens);
   alignedAsCases(tokens);
   writeBases(tokens);
-  dropBrackets(tokens);
+  dropReasons(tokens);
   dropSentence(tokens);
   dropQuantifiers(tokens);
   writeExceptions(tokens);
+  writeComparison(tokens);
   const Units unitsBehind(tokens);
   Tokens kept;
   std::vector<std::string> units(1); // of each item

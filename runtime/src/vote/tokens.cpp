@@ -107,17 +107,17 @@ const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"ctg", "cot"},
                                                       {"tg", "tan"}};
 const std::set<std::string> kKept = {
-    "frac",   "sqrt",   "binom",  "sin",      "cos",    "tan",    "cot",     "sec",     "csc",
-    "arcsin", "arccos", "arctan", "sinh",     "cosh",   "tanh",   "ln",      "log",     "exp",
-    "coth",   "arccot", "sech",   "overline", "begin",  "end",    "boxed",   "fbox",    "max",
-    "min",    "gcd",    "lcm",    "csch",     "lfloor", "rfloor", "lceil",   "rceil",   "over",
-    "choose", "sum",    "prod",   "arcsinh",  "arcsec", "arccsc", "arccosh", "arctanh", "cis"};
+    "frac",   "sqrt",     "binom",   "sin",     "cos",   "tan",  "cot",    "sec", "csc",  "arcsin",
+    "arccos", "arctan",   "sinh",    "cosh",    "tanh",  "ln",   "log",    "exp", "coth", "arccot",
+    "sech",   "overline", "begin",   "end",     "boxed", "fbox", "max",    "min", "gcd",  "lcm",
+    "csch",   "lfloor",   "rfloor",  "lceil",   "rceil", "over", "choose", "sum", "prod", "arcsinh",
+    "arcsec", "arccsc",   "arccosh", "arctanh", "cis",   "abs"};
 // Names that \operatorname, \mathrm and \text give to functions.
 const std::set<std::string> kUprightFunctions = {
     "sin",     "cos",     "tan",     "cot",    "sec",    "csc",  "arcsin", "arccos", "arctan",
     "arccot",  "arcsec",  "arccsc",  "sinh",   "cosh",   "tanh", "coth",   "sech",   "csch",
     "arcsinh", "arccosh", "arctanh", "ln",     "log",    "exp",  "max",    "min",    "gcd",
-    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis"};
+    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis",    "abs"};
 // Length of a thousands separator between digits at `at`, three digits of which follow and no
 // fourth; 0 if there is none. `commas`: a bare comma is one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
@@ -501,6 +501,11 @@ private:
       space |= name == "quad" || name == "qquad";
       if ((name == "left" || name == "right") && at < s.size() && s[at] == '.')
         ++at; // no bracket
+      if ((name == "left" && s.compare(at, 1, "<") == 0) ||
+          (name == "right" && s.compare(at, 1, ">") == 0)) { // \langle
+        brackets += s[at] == '<' ? 1 : -1;
+        pushOp(s[at++] == '<' ? "(" : ")");
+      }
       return;
     }
     bool withGroup = kDroppedWithGroup.count(name) != 0;
@@ -564,15 +569,19 @@ private:
       push(Token::Kind::text, "or");
       return;
     }
-    if (kMarks.count(name) && marked(name))
+    const bool letterBelow = name == "overline" && at + 2 < s.size() && s[at] == '{' &&
+                             isLetter(s[at + 1]) && s[at + 2] == '}';
+    if ((kMarks.count(name) || letterBelow) && marked(letterBelow ? "bar" : name)) // \overline{z}
       return;
     const size_t next = s.find_first_not_of(' ', at);
-    auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
+    // A × B is a set of pairs, L × W a product.
+    auto isSet = [](char c) { return std::string_view("ABCDXY").find(c) != std::string::npos; };
     if (name == "times" && !tokens.empty() &&
         (bold == tokens.size() || tokens.back().text.compare(0, 4, "\\vec") == 0 ||
          tokens.back().text == "\\hati" || tokens.back().text == "\\hatj" ||
-         tokens.back().text == "\\hatk" ||
-         (isCapital(tokens.back().text[0]) && next < s.size() && isCapital(s[next])))) {
+         tokens.back().text == "\\hatk" || tokens.back().text.compare(0, 5, "\\math") == 0 ||
+         (tokens.back().text.size() == 1 && isSet(tokens.back().text[0]) && next < s.size() &&
+          isSet(s[next])))) {
       pushOp("\\times"); // of vectors or sets, which must not change places
       return;
     }

@@ -12,21 +12,20 @@ namespace {
 
 // Words that say what a number counts; with \text{…} any word does.
 const std::set<std::string> kUnits = {
-    "cm",          "mm",        "km",      "inch",   "inches",  "foot",       "feet",
-    "ft",          "degree",    "degrees", "unit",   "units",   "dollar",     "dollars",
-    "cent",        "cents",     "meter",   "meters", "metre",   "metres",     "hour",
-    "hours",       "minute",    "minutes", "second", "seconds", "day",        "days",
-    "week",        "weeks",     "month",   "months", "year",    "years",      "square",
-    "cubic",       "sq",        "mph",     "mile",   "miles",   "pound",      "pounds",
-    "percent",     "kg",        "gram",    "grams",  "yards",   "yard",       "liters",
-    "litres",      "radians",   "ways",    "per",    "points",  "people",     "students",
-    "in",          "yd",        "mi",      "lb",     "lbs",     "oz",         "ounce",
-    "ounces",      "gallon",    "gallons", "mg",     "mL",      "ml",         "sec",
-    "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
-    "millimeters", "kilograms", "tons",    "times",  "USD",     "EUR",        "GBP",
-    "rad",         "rads",      "acres",   "joules", "newtons", "watts",      "volts",
-    "rupees",      "euros",     "pence",   "yen",    "yuan",    "apiece",     "INR",
-    "deg"};
+    "cm",        "mm",      "km",      "inch",    "inches",     "foot",        "feet",
+    "ft",        "degree",  "degrees", "unit",    "units",      "dollar",      "dollars",
+    "cent",      "cents",   "meter",   "meters",  "metre",      "metres",      "hour",
+    "hours",     "minute",  "minutes", "second",  "seconds",    "day",         "days",
+    "week",      "weeks",   "month",   "months",  "year",       "years",       "square",
+    "cubic",     "sq",      "mph",     "mile",    "miles",      "pound",       "pounds",
+    "kg",        "gram",    "grams",   "yards",   "yard",       "liters",      "litres",
+    "radians",   "ways",    "per",     "points",  "people",     "students",    "in",
+    "yd",        "mi",      "lb",      "lbs",     "oz",         "ounce",       "ounces",
+    "gallon",    "gallons", "mg",      "mL",      "ml",         "sec",         "min",
+    "hr",        "hrs",     "kph",     "rpm",     "kilometers", "centimeters", "millimeters",
+    "kilograms", "tons",    "times",   "USD",     "EUR",        "GBP",         "rad",
+    "rads",      "acres",   "joules",  "newtons", "watts",      "volts",       "rupees",
+    "euros",     "pence",   "yen",     "yuan",    "apiece",     "INR",         "deg"};
 
 // Abbreviations, as they are spelled, and the names that they stand for.
 const std::map<std::string, std::string> kSymbols = {

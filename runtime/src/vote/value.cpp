@@ -230,6 +230,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   }
   if (end - begin == 1 && tokens[begin].text == "\\mathbbR")
     return interval("(", infinity(true), infinity(false), ")");
+  if (ValuePtr part = readPartOfNumbers(begin, end))
+    return part;
   if (end - begin == 1 && tokens[begin].text == "\\varnothing") {
     auto v = std::make_shared<Value>();
     v->kind = Kind::set;
@@ -285,11 +287,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
-  at = findTop(begin, end, {"\\setminus", "-"});
-  if (at.size() == 1 && at[0] == begin + 1 && tokens[begin].text == "\\mathbbR") {
-    ValuePtr without = read(at[0] + 1, end, depth + 1);
-    return without ? realsWithout(*without) : nullptr;
-  }
+  if (ValuePtr without = readDifference(begin, end, depth))
+    return without;
   for (const char *op : {"∪", "∩"}) {
     at = findTop(begin, end, {op});
     if (!at.empty())
@@ -315,9 +314,94 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return v;
   if (ValuePtr v = readBrackets(begin, end, depth))
     return v;
+  if (ValuePtr v = readTransposed(begin, end, depth))
+    return v;
   if (ValuePtr v = readPoint(begin, end, depth))
     return v;
   return readExpression(begin, end);
+}
+
+// (3, 4)^T and [3, 4]^\top: a column. Null for others.
+ValuePtr Reader::readTransposed(size_t begin, size_t end, int depth) {
+  if (end - begin < 7)
+    return nullptr;
+  const bool group = isOp(tokens[end - 1], "}");
+  const size_t last = end - 1 - group, sign = last - 1 - group;
+  if ((tokens[last].text != "T" && tokens[last].text != "\\top") || !isOp(tokens[sign], "^"))
+    return nullptr;
+  ValuePtr row = readBrackets(begin, sign, depth);
+  if (!row || row->kind != Kind::tuple || (row->open != "(" && row->open != "["))
+    return nullptr;
+  auto column = std::make_shared<Value>();
+  column->kind = Kind::matrix;
+  column->columns = 1;
+  column->items = row->items;
+  return column;
+}
+
+// Whether a minus stands between sets: \mathbb{R} - \{2\}, (0, 2) - \{1\}, \{1, 2\} - \{1\}, but
+// not in \{x\} - \{y\}, which may be fractional parts.
+bool Reader::isBetweenSets(size_t begin, size_t sign, size_t end) const {
+  if (sign == begin || sign + 1 == end)
+    return false;
+  const Token &left = tokens[sign - 1];
+  if (tokens[begin].text == "\\mathbbR")
+    return sign == begin + 1;
+  if (!isOp(tokens[sign + 1], "\\{"))
+    return false;
+  return isOp(left, ")") || isOp(left, "]") ||
+         (isOp(tokens[begin], "\\{") && isOp(left, "\\}") &&
+          !findTop(begin + 1, sign - 1, {","}).empty());
+}
+
+// A \setminus B, or with a minus. Null for others.
+ValuePtr Reader::readDifference(size_t begin, size_t end, int depth) {
+  std::vector<size_t> at = findTop(begin, end, {"\\setminus"});
+  if (at.empty()) {
+    at = findTop(begin, end, {"-"});
+    if (at.size() != 1 || !isBetweenSets(begin, at[0], end))
+      return nullptr;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "∖";
+  return readItems(begin, end, at, depth, *v) ? v : nullptr;
+}
+
+// \mathbb{R}^+, \mathbb{R}_{>0} and the like as intervals, and \mathbb{Z}^+. Null for others.
+ValuePtr Reader::readPartOfNumbers(size_t begin, size_t end) {
+  constexpr size_t longest = 7;
+  const std::string &all = tokens[begin].text;
+  if (end - begin < 2 || end - begin > longest || (all != "\\mathbbR" && all != "\\mathbbZ"))
+    return nullptr;
+  std::string part;
+  for (size_t i = begin + 1; i < end; ++i)
+    if (!isOp(tokens[i], "{") && !isOp(tokens[i], "}"))
+      part += tokens[i].text;
+  const bool positive = part == "^+" || part == "_>0" || part == "^>0";
+  if (all == "\\mathbbZ") {
+    auto v = std::make_shared<Value>();
+    v->text = "ℤ⁺";
+    return positive ? v : nullptr;
+  }
+  if (positive)
+    return interval("(", rational({0, 1}), infinity(false), ")");
+  if (part == "^*") {
+    auto zero = std::make_shared<Value>(), v = std::make_shared<Value>();
+    zero->kind = Kind::set;
+    zero->items = {rational({0, 1})};
+    v->kind = Kind::tuple;
+    v->open = "∖";
+    v->items = {interval("(", infinity(true), infinity(false), ")"), zero};
+    return v;
+  }
+  if (part == "_≥0" || part == "^≥0")
+    return interval("[", rational({0, 1}), infinity(false), ")");
+  if (part == "^-" || part == "_<0" || part == "^<0")
+    return interval("(", infinity(true), rational({0, 1}), ")");
+  if (part == "_≤0" || part == "^≤0")
+    return interval("(", infinity(true), rational({0, 1}), "]");
+  return nullptr;
 }
 
 // P(2, 3) as P = (2, 3), and C(8, 3) as a binomial. Null for others, and for distributions.

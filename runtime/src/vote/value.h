@@ -13,7 +13,7 @@ struct Value {
     list,       // items without brackets, with ± expanded: no order
     set,        // \{ … \}: no order
     tuple,      // brackets and items in order: points and intervals
-    joined,     // items joined by ∪ (text "∪") or ∩: no order
+    joined,     // items joined by ∪ (text "∪"), ∩ or =: no order
     matrix,     // items, row by row; columns
     equation,   // items: left and right side; canonical and named: y's value
     relation,   // text: < ≤ ≠; items: left and right side

@@ -49,6 +49,11 @@ const std::set<std::string> kOpposites = {"half",
                                           "dozen",
                                           "dozens",
                                           "pairs",
+                                          "matrix",
+                                          "grid",
+                                          "board",
+                                          "rectangle",
+                                          "array",
                                           "score",
                                           "noon",
                                           "midnight",
@@ -143,8 +148,8 @@ bool consistsOf(const Token &t, const std::set<std::string> &allowed) {
 
 bool isProse(const std::string &word) {
   static const std::set<std::string> mathematical = {
-      "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "asin",     "acos",
-      "atan", "sqrt", "inf",  "infty",  "theta",  "alpha",  "infinity", "beta"};
+      "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "asin",     "acos", "atan",
+      "sqrt", "cbrt", "inf",  "infty",  "theta",  "alpha",  "infinity", "beta"};
   return !mathematical.count(word) && (word.size() > 3 || kLittleWords.count(word));
 }
 
@@ -225,6 +230,16 @@ std::vector<std::string> namedThings(const std::string &text) {
   if (words.size() == 2 && (words[0] == "a" || words[0] == "an" || first == "the") &&
       isProse(lower(words[1])))
     return {words[1]};
+  if (words.size() > 1 && words.back() == "only") // II only
+    words.pop_back();
+  if (words.size() > 1 && first == "only")
+    words.erase(words.begin());
+  if (words.size() == 1)
+    return {words[0]};
+  if (words.size() == 4 && first == "it" && words[1] == "is" && words[2] == "a")
+    return {words[3]};
+  if (first == "both" && words.size() > 3) // both A and B
+    words.erase(words.begin());
   std::vector<std::string> items(1);
   size_t inItem = 0;
   for (std::string word : words) {

@@ -59,6 +59,8 @@ const std::set<std::string> &closingWords();
 // xy (which is a curve's) and no ax + b. Words around a variable say something else: "a reflection
 // over the line y" is no name.
 bool isName(const Tokens &tokens, size_t begin, size_t end);
+// AB, \angle ABC, \triangle ABC.
+bool isPartOfFigure(const Tokens &tokens, size_t begin, size_t end);
 // What names a quantity and is no name: P(A \cup B), E[X], \lim f(x), \int f, \|v\|, \vec{a} \cdot
 // \vec{b}, \frac{AB}{CD}, \tan\theta, but no \tan x, which an equation may be about.
 bool isQuantity(const Tokens &tokens, size_t begin, size_t end);

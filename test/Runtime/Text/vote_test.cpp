@@ -309,7 +309,19 @@ std::vector<std::string> generatedAnswers() {
       "ax+b=#",
       "\\sum_{k=#}^n k",
       "\\vec{a}+#",
-      "2\\begin{pmatrix}#&1\\end{pmatrix}-\\begin{pmatrix}#&1\\end{pmatrix}"};
+      "2\\begin{pmatrix}#&1\\end{pmatrix}-\\begin{pmatrix}#&1\\end{pmatrix}",
+      "\\mathbb{R}\\setminus\\{#\\}",
+      "[-5,5]\\setminus\\{#\\}",
+      "[-5,5]-\\{#\\}",
+      "\\mathbb{R}\\setminus[-5,#]",
+      "x\\ne\\sqrt{#}",
+      "all real numbers greater than $#$",
+      "(#,1)^T",
+      "\\begin{pmatrix}#\\\\1\\end{pmatrix}",
+      "\\sin(#x)^2",
+      "\\log_2\\frac{#}{8}",
+      "y<#x+1",
+      "y-#x<1"};
   std::vector<std::string> texts;
   for (const char *form : forms)
     for (const char *number : {"1", "2", "3", "-2"}) {
@@ -640,6 +652,13 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
                                  "x = 5\n=> ",
                                  "answer is 5. Actually, it's ",
                                  "- a = 5\n",
+                                 "answer (A)\n",
+                                 "| answer | 5 |\n",
+                                 "the answer is the sum of 5, which is ",
+                                 "$f(x)=5$ for all $x$ ",
+                                 "(a) is correct ",
+                                 "\n**1.**",
+                                 "\\boxed{4}. Wait. So it is 5. ",
                                  "5 + "}) {
     std::string text;
     while (text.size() + part.size() <= size)

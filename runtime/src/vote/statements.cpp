@@ -1,0 +1,407 @@
+// What a sentence in words says: its number, its equation, a time, a name, the letter of a choice.
+#include "vote/statements.h"
+
+#include "vote/extraction.h"
+#include "vote/prose.h"
+#include "vote/units.h"
+#include "vote/wording.h"
+
+#include <algorithm>
+#include <set>
+
+namespace m1rt {
+namespace {
+
+// Length of the number that begins here: 12, 1,234.50, 2/3, -7, \$5; 0 if none does.
+size_t numberLength(std::string_view text, size_t at) {
+  auto isDigit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  size_t i = at;
+  i += i < text.size() && (text[i] == '-' || text[i] == '+');
+  i += i < text.size() && text[i] == '\\';
+  i += i < text.size() && text[i] == '$';
+  if (!isDigit(i) && !(i < text.size() && text[i] == '.' && isDigit(i + 1)))
+    return 0;
+  while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
+                        isDigit(i + 1)))
+    ++i;
+  i += i < text.size() && text[i] == '%';
+  return i - at;
+}
+
+// The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
+// leads to, or "so".
+std::optional<std::string> statedNumber(std::string_view given) {
+  std::string plain(given); // is **24** square units
+  for (size_t at;
+       (at = plain.find("**")) != std::string::npos &&
+       (at + 2 == plain.size() || !isLetter(plain[at + 2]) || at == 0 || plain[at - 1] == ' ');)
+    plain.erase(at, 2);
+  const std::string_view sentence = plain;
+  const std::vector<std::string> all = wordsOf(sentence);
+  if (all.size() == 1 && isConclusion(all[0])) // So, 42.
+    if (const size_t digit = sentence.find_first_of("-0123456789");
+        digit != std::string_view::npos && numberLength(sentence, digit) &&
+        numberLength(sentence, digit) == bare(sentence.substr(digit)).size())
+      return bare(sentence.substr(digit));
+  size_t begin = std::string_view::npos;
+  for (const std::string_view verb : {" is ", " are ", " equals ", " get ", " gives ", " obtain ",
+                                      " it's ", " must be ", " has to be "}) {
+    const size_t at = sentence.rfind(verb);
+    if (at != std::string_view::npos &&
+        (begin == std::string_view::npos || at + verb.size() > begin))
+      begin = at + verb.size();
+  }
+  if (begin == std::string_view::npos)
+    return std::nullopt;
+  if (const size_t number = numberLength(sentence, 0); // "4 is the answer"
+      number && closes(wordsOf(sentence.substr(number))))
+    return std::string(sentence.substr(0, number));
+  std::string_view before = sentence.substr(0, begin); // "is not 10 which is 12" denies 10
+  if (const size_t clause = before.rfind(" which is "); clause != std::string_view::npos)
+    before.remove_prefix(clause);
+  // "it's not 10, it's 12" denies 10, too
+  constexpr std::string_view instead = " it's ", notThis = "t's not ";
+  if (const size_t denied = before.rfind(notThis); denied != std::string_view::npos) {
+    std::string_view other = before.substr(denied + notThis.size());
+    if (other.size() > instead.size() && other.substr(other.size() - instead.size()) == instead) {
+      other.remove_suffix(instead.size());
+      other = other.substr(0, other.find_last_not_of(" ,;") + 1);
+      if (!other.empty() && numberLength(other, 0) == other.size())
+        before = {};
+    }
+  }
+  const std::vector<std::string> leading = wordsOf(before);
+  if (denies(leading))
+    return std::nullopt;
+  const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
+  std::string value = bare(sentence.substr(begin));
+  for (const std::string_view filler : {"approximately ", "roughly ", "exactly ", "indeed "})
+    if (value.compare(0, filler.size(), filler) == 0)
+      value.erase(0, filler.size());
+  const size_t digit = value.find_first_not_of("-+$(\\");
+  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
+      !isBalanced(value) || (exist && countsParts(wordsOf(value))))
+    return std::nullopt;
+  const size_t number = numberLength(value, 0);
+  const std::string unit = value.substr(number);
+  if (number && (vote::isUnit(unit) || unit == "m²" || unit == "m³"))
+    return value.substr(0, number);
+  if (wordsOf(value).size() <= 1)
+    return value;
+  // 36π square units
+  for (size_t blank = value.find(' '); blank != std::string::npos;
+       blank = value.find(' ', blank + 1))
+    if (vote::isUnit(value.substr(blank)))
+      return isFormula(value.substr(0, blank)) ? std::optional(value.substr(0, blank))
+                                               : std::nullopt;
+  return std::nullopt;
+}
+
+// Whether a unit of measure begins here, with a blank before it, and ends the sentence.
+bool isUnitBehind(std::string_view text, size_t at) {
+  const std::string words(text.substr(at, text.find_last_not_of(" .!\n") + 1 - at));
+  constexpr size_t longest = 40;
+  return words.size() > 1 && words.size() < longest && vote::isUnit(words) &&
+         vote::isMeasure(words);
+}
+
+// The time of day that a sentence concludes with: "so the train arrives at 4:35 PM".
+std::optional<std::string> statedTime(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t colon = sentence.find(':');
+  if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || colon < 3 ||
+      colon == std::string_view::npos)
+    return std::nullopt;
+  const size_t begin = sentence.rfind(' ', colon) + 1;
+  const std::string time = trimmed(std::string(sentence.substr(begin)));
+  const std::vector<std::string> before = wordsOf(sentence.substr(0, begin));
+  if (before.empty() || sentence.find_first_of("0123456789") != begin || begin == 0 ||
+      !among({before.back()}, {"at", "is"}))
+    return std::nullopt;
+  size_t digits = 0;
+  while (digits < time.size() &&
+         ((time[digits] >= '0' && time[digits] <= '9') || time[digits] == ':'))
+    ++digits;
+  const std::vector<std::string> half = wordsOf(std::string_view(time).substr(digits));
+  const bool known = half.size() == 1
+                         ? half[0] == "am" || half[0] == "pm"
+                         : half.size() == 2 && half[1] == "m" && (half[0] == "a" || half[0] == "p");
+  return (digits == 4 || digits == 5) && time[digits - 3] == ':' && known
+             ? std::optional(time.substr(0, digits) + " " + half[0][0] + "m")
+             : std::nullopt;
+}
+
+// "so p = 3 and q = 8, so p + q = 11": the last conclusion of several.
+std::optional<std::string> lastConclusion(std::string_view sentence) {
+  const size_t so = sentence.rfind(", so ");
+  return so == std::string_view::npos || denies(wordsOf(sentence))
+             ? std::nullopt
+             : statedEquation(sentence.substr(so + 2));
+}
+
+// The end of a chain of numbers in a sentence that concludes: "so she paid 20 + 30 = 50 dollars".
+std::optional<std::string> chainEnd(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t sign = sentence.rfind('=');
+  const bool sums = words.size() > 1 && words[0] == "in" && words[1] == "total";
+  if (words.empty() || sign == std::string_view::npos || sign == 0 ||
+      !(sums || isConclusion(words[0])) || denies(words) ||
+      sentence.find_first_of("<>\\{}") != std::string_view::npos)
+    return std::nullopt;
+  const size_t last = sentence.find_last_not_of(' ', sign - 1);
+  if (last == std::string_view::npos || sentence[last] < '0' || sentence[last] > '9')
+    return std::nullopt;
+  const std::string value = bare(sentence.substr(sign + 1));
+  const size_t number = numberLength(value, 0);
+  std::string rest = value.substr(number);
+  for (const std::string_view ending :
+       {" left", " in total", " a day", " a week", " a month", " a year", " an hour", " per day",
+        " per week", " per month", " per year", " each day", " each week"})
+    if (rest.size() > ending.size() &&
+        rest.compare(rest.size() - ending.size(), ending.size(), ending) == 0)
+      return number && wordsOf(rest).size() - wordsOf(ending).size() < 2 &&
+                     !vote::changesValue(rest.substr(0, rest.size() - ending.size()))
+                 ? std::optional(value.substr(0, number))
+                 : std::nullopt;
+  return number && (wordsOf(rest).size() < 2 || vote::isUnit(rest)) && !vote::changesValue(rest)
+             ? std::optional(value)
+             : std::nullopt;
+}
+
+// The bold words that a sentence ends with: "so the day is **Monday**".
+std::optional<std::string> boldWords(std::string_view sentence) {
+  constexpr size_t longest = 40;
+  size_t end = sentence.find_last_not_of(" .!\n");
+  if (end == std::string_view::npos || end < 4 || sentence.substr(end - 1, 2) != "**")
+    return std::nullopt;
+  const size_t begin = sentence.rfind("**", end - 2);
+  if (begin == std::string_view::npos || end - begin > longest)
+    return std::nullopt;
+  const std::string words = bare(sentence.substr(begin + 2, end - begin - 3));
+  const std::string_view before = sentence.substr(0, begin);
+  const std::vector<std::string> lead = wordsOf(before);
+  const bool is = !lead.empty() && (lead.back() == "is" || lead.back() == "are");
+  return !words.empty() && is && announces(before) ? std::optional(words) : std::nullopt;
+}
+
+// The letter of "Hence, option B is correct" and "so (D) is the correct answer".
+std::optional<std::string> chosenLetter(std::string_view sentence) {
+  static const std::set<std::string> nouns = {"the", "option", "choice", "answer", "statement"},
+                                     closing = {"the",    "correct", "right",
+                                                "answer", "option",  "choice"};
+  const std::vector<std::string> words = wordsOf(sentence);
+  size_t i = !words.empty() && isConclusion(words[0]);
+  const bool bracketed = sentence.size() > 3 && sentence[0] == '(' && sentence[2] == ')';
+  if (i == 0 && !bracketed && (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
+    return std::nullopt;
+  const size_t bracket = sentence.find('(');
+  if (i == 1 && words.size() == 2 && bracket + 3 <= sentence.size() &&
+      sentence[bracket + 2] == ')' && sentence[bracket + 1] >= 'A' &&
+      sentence[bracket + 1] <= 'J') // Hence (C).
+    return std::string(1, sentence[bracket + 1]);
+  while (i < words.size() && nouns.count(words[i]))
+    ++i;
+  if (i + 2 >= words.size() || words[i].size() != 1 || words[i][0] > 'j' || words[i + 1] != "is" ||
+      !std::all_of(words.begin() + ptrdiff_t(i) + 2, words.end(),
+                   [](const std::string &word) { return closing.count(word) != 0; }))
+    return std::nullopt;
+  const char letter = static_cast<char>(words[i][0] - 'a' + 'A');
+  for (size_t k = 1; k + 1 < sentence.size(); ++k) // a capital of its own, or (c)
+    if ((sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1])) ||
+        ((sentence[k] | 0x20) == (letter | 0x20) && sentence[k - 1] == '(' &&
+         sentence[k + 1] == ')'))
+      return std::string(1, letter);
+  return std::nullopt;
+}
+
+// The name that a conclusion ends with: "so the winner is Bob", "hence it is on a Tuesday".
+std::optional<std::string> statedName(std::string_view sentence) {
+  static const std::set<std::string> days = {"monday",    "tuesday",  "wednesday", "thursday",
+                                             "friday",    "saturday", "sunday",    "january",
+                                             "april",     "february", "june",      "july",
+                                             "september", "october",  "november",  "december"};
+  const std::vector<std::string> words = wordsOf(sentence);
+  const std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
+  if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
+      last[0] < 'A' || last[0] > 'Z' ||
+      !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
+    return std::nullopt;
+  const std::string &before = words[words.size() - 2];
+  return before == "is" || days.count(words.back()) ? std::optional(last) : std::nullopt;
+}
+
+} // namespace
+
+std::optional<std::string> statedEquation(std::string_view sentence) {
+  static const std::set<std::string> leading = {
+      "so",        "thus",   "hence", "therefore",   "then",   "we",      "get",   "have",
+      "find",      "obtain", "that",  "conclude",    "is",     "are",     "the",   "solution",
+      "solutions", "answer", "value", "finally",     "it",     "follows", "gives", "means",
+      "solving",   "yields", "this",  "simplifying", "giving", "us",      "now",   "dividing"};
+  std::string all = bare(sentence);
+  bool closed = false; // "x = 6 is the answer"
+  if (const size_t is = all.rfind(" is ");
+      is != std::string::npos && closes(wordsOf(all.substr(is)))) {
+    all.resize(is);
+    closed = true;
+  }
+  const size_t sign = all.find('=');
+  if (sign == std::string::npos || sign == 0 || all.find_first_of("\\${}*") != std::string::npos)
+    return std::nullopt;
+  size_t begin = all.find_last_not_of(' ', sign - 1);
+  if (begin == std::string::npos)
+    return std::nullopt;
+  int depth = 0; // (x, y)
+  for (++begin; begin > 0 && (all[begin - 1] != ' ' || depth > 0); --begin)
+    depth += all[begin - 1] == ')' ? 1 : all[begin - 1] == '(' ? -1 : 0;
+  while (begin > 3 &&
+         (all.compare(begin - 3, 3, " + ") == 0 || all.compare(begin - 3, 3, " - ") == 0))
+    begin = all.rfind(' ', begin - 4) + 1; // a + b
+  const std::string prefix = all.substr(0, begin), equation = all.substr(begin);
+  const std::vector<std::string> before = wordsOf(prefix);
+  const bool therefore = prefix.find("∴") != std::string::npos;
+  const bool leads =
+      therefore || (closed && before.empty()) ||
+      (!before.empty() && std::all_of(before.begin(), before.end(), [](const std::string &word) {
+        return leading.count(word) != 0;
+      }));
+  if ((!leads && !announces(prefix)) || denies(before))
+    return std::nullopt;
+  std::string value = equation;
+  for (size_t blank = value.find(' '); blank != std::string::npos;
+       blank = value.find(' ', blank + 1))
+    if (vote::isUnit(value.substr(blank))) {
+      value.resize(blank);
+      break;
+    }
+  return isFormula(value) && isBalanced(value) ? std::optional(value) : std::nullopt;
+}
+
+std::optional<std::string> statedIn(std::string_view sentence) {
+  for (const auto say : {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd,
+                         boldWords, chosenLetter, statedName})
+    if (auto said = say(sentence))
+      return said;
+  return std::nullopt;
+}
+
+std::optional<std::string> statedNone(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const bool says = words.size() == 5 && isConclusion(words[0]) && words[1] == "there" &&
+                    (words[2] == "is" || words[2] == "are") && words[3] == "no" &&
+                    (words[4] == "solution" || words[4] == "solutions");
+  return says ? std::optional<std::string>("no solution") : std::nullopt;
+}
+
+std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
+  static const std::set<std::string> references = {
+      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
+      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
+      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
+      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
+  static const std::set<std::string> actions = {
+      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
+      "choose", "let",      "suppose",  "assume", "substitute", "split"};
+  // Whose "of" leads to the amount itself: "a total of 3 bolts".
+  static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
+                                                "sum",   "amount", "distance", "salary", "balance"};
+  static const std::set<std::string> comparisons = {
+      "more", "less", "fewer", "greater", "larger",  "smaller", "than",    "least",
+      "most", "half", "twice", "thrice",  "double",  "triple",  "between", "every",
+      "each", "ago",  "later", "earlier", "another", "either",  "unless",  "except"};
+  // "so 3 is too small"
+  static const std::set<std::string> properties = {
+      "too", "even", "odd", "prime", "also", "composite", "divisible", "possible", "always"};
+  std::string plain; // without the signs of bold text, and with $ for \$
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (sentence.substr(i, 2) != "**" && sentence.substr(i, 2) != "\\$")
+      plain += sentence[i];
+    else if (sentence[i] == '*')
+      ++i;
+  const std::vector<std::string> words = wordsOf(plain);
+  const bool sums = words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
+                    (words[1] == "conclusion" || words[1] == "total" || words[2] == "result");
+  if (words.size() < 3 || !(concludes || sums || isConclusion(words[0])) || denies(words) ||
+      among(words, actions) || plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
+    return std::nullopt;
+  std::optional<std::string> found;
+  for (size_t i = 0; i < plain.size();) {
+    const size_t length = numberLength(plain, i);
+    if (!length) {
+      ++i;
+      continue;
+    }
+    const std::vector<std::string> before = wordsOf(plain.substr(0, i)),
+                                   behind = wordsOf(plain.substr(i + length));
+    const std::string number = plain.substr(i, length);
+    const bool joined = (i > 0 && plain[i - 1] != ' ') ||
+                        (i + length < plain.size() &&
+                         std::string_view(" .,").find(plain[i + length]) == std::string_view::npos);
+    const size_t n = before.size();
+    if (found || n == 0 || joined)
+      return std::nullopt;
+    const bool share = number.back() == '%' && before.back() == "by";
+    const bool amount = n > 2 && before.back() == "of" && amounts.count(before[n - 2]) &&
+                        (before[n - 3] == "a" || before[n - 3] == "an");
+    // "So Ann, who is left, has 3": only words beside the number change it.
+    const std::string near =
+        n > 1 && before[n - 2] != "to" ? before[n - 2] + " " + before[n - 1] : before[n - 1];
+    const bool has = among(before, {"has", "have", "had", "are", "is"});
+    const bool left = behind.size() > (has ? 0 : 1) && behind.size() < 4 && behind.back() == "left";
+    const bool each = n > 2 && before[1] == "each"; // "so each person pays"
+    // "at 60 km/h", "in 3 hours"
+    const bool measured =
+        isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
+    if ((references.count(before.back()) && !share && !amount && !measured) ||
+        (vote::changesValue(near) && !amount) ||
+        among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
+              comparisons) ||
+        (!behind.empty() && behind[0] != "every" && !left &&
+         (vote::changesValue(behind[0]) || (behind[0] == "of" && number.back() != '%'))) ||
+        (behind.size() > 1 && behind[0] == "is" && properties.count(behind[1])))
+      return std::nullopt;
+    for (size_t k = 0; k < behind.size(); ++k)
+      if (comparisons.count(behind[k]) && !(behind[k] == "every" && k < 2) &&
+          !(behind[k] == "each" && k < 3))
+        return std::nullopt;
+    if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+      return std::nullopt;
+    if (countsParts(behind))
+      return std::nullopt;
+    found = number;
+    i += length;
+  }
+  return found;
+}
+
+std::optional<std::string> onlyNumberOfHan(std::string_view sentence, bool concludes) {
+  while (!sentence.empty() && (sentence.back() == ' ' || sentence.back() == '.'))
+    sentence.remove_suffix(1);
+  constexpr std::string_view stop = "。";
+  if (sentence.size() > stop.size() && sentence.substr(sentence.size() - stop.size()) == stop)
+    sentence.remove_suffix(stop.size());
+  if (const size_t end = sentence.rfind(stop); end != std::string_view::npos)
+    sentence.remove_prefix(end + stop.size());
+  for (const std::string_view lead :
+       {"所以", "因此", "故", "综上", "答：", "よって", "したがって", "따라서"})
+    concludes |= sentence.substr(0, lead.size()) == lead;
+  auto has = [&](std::string_view word) { return sentence.find(word) != sentence.npos; };
+  if (!concludes || std::any_of(sentence.begin(), sentence.end(), isLetter) ||
+      sentence.find_first_of("=<>\\$^*()") != sentence.npos || has("不") || has("第") ||
+      has("如果") || has("至少") || has("至多") || has("个步骤") || has("种情况"))
+    return std::nullopt;
+  std::optional<std::string> found;
+  bool other = false;
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (const size_t length = numberLength(sentence, i)) {
+      if (found)
+        return std::nullopt;
+      found = std::string(sentence.substr(i, length));
+      i += length - 1;
+    } else {
+      other |= static_cast<unsigned char>(sentence[i]) >= 0xE3; // of a script without blanks
+    }
+  return other ? found : std::nullopt;
+}
+
+} // namespace m1rt

@@ -1,0 +1,33 @@
+// What a sentence in words says.
+#ifndef M1RT_VOTE_STATEMENTS_H
+#define M1RT_VOTE_STATEMENTS_H
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace m1rt {
+
+// The number, the equation, the time of day, the bold words, the letter of a choice or the name
+// that a sentence leads to: "the sum is 7", "so x = 7", "so the winner is Bob".
+std::optional<std::string> statedIn(std::string_view sentence);
+
+// "x = 7", "f(x) = 2x + 3" and "x = 1 and x = 2" at the end of a sentence whose other words only
+// lead to it: "therefore", "the solution is".
+std::optional<std::string> statedEquation(std::string_view sentence);
+
+// "Therefore, there is no solution."
+std::optional<std::string> statedNone(std::string_view sentence);
+
+// The only number of a sentence that concludes with it: "so she needs 12 apples". None where a word
+// before or behind it makes another of it, "a multiple of 3", "case 2", "5 dozen", "at least 5", or
+// where the sentence tells what is done: "so we multiply by 3". `concludes`: that it is the answer
+// is known.
+std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes);
+
+// The only number of a conclusion without Latin letters: 所以一共有8个苹果。
+std::optional<std::string> onlyNumberOfHan(std::string_view sentence, bool concludes);
+
+} // namespace m1rt
+
+#endif
