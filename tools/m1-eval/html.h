@@ -8,6 +8,9 @@
 
 namespace m1tool {
 
+/// Text as it stands in HTML and SVG.
+std::string markupText(const std::string &text);
+
 /// `samples[i]` are those of `problems[i]`; `curve`: the SVG picture; `facts`: lines of name and
 /// value for the head of the page.
 std::string htmlReport(const std::string &title,

@@ -1,4 +1,5 @@
 #include "plot.h"
+#include "html.h"
 #include <cmath>
 #include <cstdio>
 
@@ -15,17 +16,10 @@ std::string number(double value, const char *format = "%.1f") {
   return text;
 }
 
-std::string escaped(const std::string &text) {
-  std::string out;
-  for (char c : text)
-    out += c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '&' ? "&amp;" : std::string(1, c);
-  return out;
-}
-
 std::string text(double x, double y, const std::string &content, const char *anchor = "middle",
                  const char *extra = "") {
   return "<text x=\"" + number(x) + "\" y=\"" + number(y) + "\" text-anchor=\"" + anchor + "\" " +
-         extra + ">" + escaped(content) + "</text>\n";
+         extra + ">" + markupText(content) + "</text>\n";
 }
 
 /// A round step that makes about four of a range.

@@ -17,7 +17,7 @@ namespace m1tool {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 Status failed(const std::string &path, const char *what) {
   return error(StatusCode::ioError, "%s: %s: %s", path.c_str(), what, std::strerror(errno));
@@ -40,7 +40,7 @@ Status checkSettings(const std::string &path,
   bool exists = false;
   std::string content;
   M1_TRY(readWhole(path, &content, &exists));
-  Json old = readJsonOrDiscard<Json>(content);
+  OrderedJson old = readJsonOrDiscard<OrderedJson>(content);
   if (exists && old.is_object()) {
     auto differs = [&](const std::string &key, const std::string &there, const std::string &here) {
       return error(StatusCode::invalidArgument,
@@ -49,7 +49,8 @@ Status checkSettings(const std::string &path,
     };
     for (const auto &[key, value] : settings)
       if (!old.contains(key) || old[key] != value)
-        return differs(key, old.contains(key) ? old[key].dump() : "nothing", Json(value).dump());
+        return differs(key, old.contains(key) ? old[key].dump() : "nothing",
+                       OrderedJson(value).dump());
     for (const auto &[key, value] : old.items())
       if (std::none_of(settings.begin(), settings.end(),
                        [&, &name = key](const auto &setting) { return setting.first == name; }))
@@ -60,7 +61,7 @@ Status checkSettings(const std::string &path,
     return error(StatusCode::corrupt,
                  "%s: %s, which says what the samples there depend on; choose another --out",
                  path.c_str(), exists ? "not a JSON object" : "missing");
-  Json json = Json::object();
+  OrderedJson json = OrderedJson::object();
   for (const auto &[key, value] : settings)
     json[key] = value;
   OutputFile file;
@@ -73,13 +74,13 @@ Status checkSettings(const std::string &path,
 /// Takes the fields of a record, and keeps the first error.
 class Fields {
 public:
-  explicit Fields(const Json &object) : object(object) {}
+  explicit Fields(const OrderedJson &object) : object(object) {}
 
   Status problem;
 
   /// Whether the field is there and of the type; `null` is as good as missing.
-  const Json *find(const char *name, bool required, const char *expected,
-                   bool (*accepts)(const Json &)) {
+  const OrderedJson *find(const char *name, bool required, const char *expected,
+                          bool (*accepts)(const OrderedJson &)) {
     auto it = object.find(name);
     const bool there = it != object.end() && !it->is_null();
     if (there ? accepts(*it) : !required)
@@ -89,43 +90,44 @@ public:
     return nullptr;
   }
   void text(const char *name, std::string *out, bool required = true) {
-    if (const Json *value =
-            find(name, required, "a string", [](const Json &json) { return json.is_string(); }))
+    if (const OrderedJson *value = find(name, required, "a string",
+                                        [](const OrderedJson &json) { return json.is_string(); }))
       *out = *value;
   }
   void text(const char *name, std::optional<std::string> *out) {
     std::string value;
-    if (find(name, false, "a string", [](const Json &json) { return json.is_string(); })) {
+    if (find(name, false, "a string", [](const OrderedJson &json) { return json.is_string(); })) {
       text(name, &value);
       *out = value;
     }
   }
   void flag(const char *name, bool *out, bool required) {
-    if (const Json *value = find(name, required, "true or false",
-                                 [](const Json &json) { return json.is_boolean(); }))
+    if (const OrderedJson *value = find(name, required, "true or false",
+                                        [](const OrderedJson &json) { return json.is_boolean(); }))
       *out = *value;
   }
   /// A count of 32 bits.
   template <typename T> void count(const char *name, T *out) {
-    if (const Json *value =
-            find(name, true, "an integer from 0 to 4294967295", [](const Json &json) {
+    if (const OrderedJson *value =
+            find(name, true, "an integer from 0 to 4294967295", [](const OrderedJson &json) {
               return json.is_number_unsigned() && json.get<uint64_t>() <= UINT32_MAX;
             }))
       *out = value->get<uint32_t>();
   }
   void number(const char *name, double *out, bool required) {
-    if (const Json *value = find(name, required, "a number of at least 0", [](const Json &json) {
-          return json.is_number() && json.get<double>() >= 0;
-        }))
+    if (const OrderedJson *value =
+            find(name, required, "a number of at least 0", [](const OrderedJson &json) {
+              return json.is_number() && json.get<double>() >= 0;
+            }))
       *out = *value;
   }
 
 private:
-  const Json &object;
+  const OrderedJson &object;
 };
 
 Status parse(const std::string &line, SampleRecord *r) {
-  Json json;
+  OrderedJson json;
   std::string problem;
   if (!readObjectLine(line, json, problem))
     return error(StatusCode::corrupt, "%s", problem.c_str());
@@ -232,7 +234,7 @@ void RecordFile::append(SampleRecord r) {
     appendQuoted(value, &field(name));
   };
   auto flag = [&](const char *name, bool value) { field(name) += value ? "true" : "false"; };
-  auto number = [&](const char *name, auto value) { field(name) += Json(value).dump(); };
+  auto number = [&](const char *name, auto value) { field(name) += OrderedJson(value).dump(); };
   line += "{\"problem\":";
   appendQuoted(r.problem, &line);
   text("digest", r.digest);
@@ -247,10 +249,10 @@ void RecordFile::append(SampleRecord r) {
     flag("provisional_correct", r.provisionalCorrect);
   }
   if (!r.probes.empty()) {
-    Json probes = jsonOf(r.probes);
+    OrderedJson probes = jsonOf(r.probes);
     for (size_t i = 0; i < r.probes.size(); ++i)
       probes[i]["correct"] = r.probes[i].correct;
-    field("probes") += probes.dump(-1, ' ', false, Json::error_handler_t::replace);
+    field("probes") += probes.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
   }
   if (!r.silence.empty())
     text("no_ballot", r.silence);

@@ -7,6 +7,10 @@ using namespace m1rt;
 
 namespace m1serve {
 
+std::string dumped(const Json &value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 const char *ApiError::type() const {
   switch (status) {
   case 401:

@@ -15,6 +15,9 @@ namespace m1serve {
 
 using Json = nlohmann::ordered_json;
 
+/// As one line; bytes that are no UTF-8 are replaced.
+std::string dumped(const Json &value);
+
 /// An answer other than 200, in OpenAI's form.
 struct ApiError {
   int status = 400;

@@ -9,10 +9,6 @@ using m1tool::appendQuoted;
 
 namespace m1serve {
 
-static std::string dumped(const Json &value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 /// JSON has no infinities; OpenAI's interface says -9999 for "never".
 static double finiteLogprob(float logprob) {
   return std::isfinite(logprob) ? double(logprob) : -9999.0;

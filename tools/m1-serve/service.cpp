@@ -14,10 +14,6 @@ using Error = std::optional<ApiError>;
 
 constexpr char jsonType[] = "application/json";
 
-std::string dumped(const Json &value) {
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
 void write(httplib::Response &answer, const ApiError &error) {
   answer.status = error.status;
   if (error.retryAfter)

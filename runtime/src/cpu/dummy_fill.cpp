@@ -11,7 +11,7 @@ namespace {
 
 using ::m1::schema::ElementType;
 
-inline __attribute__((always_inline)) uint16_t roundToBf16(float value) {
+inline __attribute__((always_inline)) uint16_t roundFiniteToBf16(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
   return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
@@ -30,7 +30,7 @@ inline __attribute__((always_inline)) void fill(void *target, ElementType type, 
     break;
   case ElementType::bf16:
     for (uint64_t i = begin; i < end; ++i)
-      static_cast<uint16_t *>(target)[i] = roundToBf16(value(i));
+      static_cast<uint16_t *>(target)[i] = roundFiniteToBf16(value(i));
     break;
   case ElementType::f16:
     for (uint64_t i = begin; i < end; ++i)

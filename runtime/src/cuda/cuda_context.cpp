@@ -21,8 +21,6 @@ uint64_t aligned(uint64_t bytes) {
   return (bytes + arrayAlignment - 1) / arrayAlignment * arrayAlignment;
 }
 
-CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
-
 } // namespace
 
 uint32_t CudaContext::bucketOf(uint32_t sequences, uint32_t maxSequences) {

@@ -32,8 +32,6 @@ static_assert(int(ElementType::f32) == 0 && int(ElementType::bf16) == 1 &&
               int(schema::WeightTransform::twice) == 2 &&
               int(schema::WeightTransform::plus_one) == 3);
 
-static CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
-
 Status Module::load(const void *code, const char *what) {
   char log[4096] = "";
   int names[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};

@@ -16,8 +16,6 @@ struct Product {
   std::vector<CUdeviceptr> weights, biases;
 };
 
-CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
-
 } // namespace
 
 /// The table at `--tuning`, or else the artifact's own for this machine.

@@ -20,6 +20,8 @@ using CUevent = struct CUevent_st *;
 using CUgraph = struct CUgraph_st *;
 using CUgraphExec = struct CUgraphExec_st *;
 
+inline CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
+
 struct alignas(64) CUtensorMap {
   uint64_t opaque[16];
 };

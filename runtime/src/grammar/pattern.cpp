@@ -11,11 +11,11 @@ using Rule = Grammar::Rule;
 using Sequence = Grammar::Sequence;
 
 constexpr size_t mostBytes = 4096;
-constexpr int deepest = 64;
+constexpr int deepestPattern = 64;
 // A text may stand at each of an expression's places at once where it can be read in many ways, and
 // every byte of it then costs as much: these bound the places.
 constexpr uint32_t mostRepeats = 1000, mostNestedRepeats = 200; // the latter multiplied
-constexpr size_t mostSymbols = 20000;
+constexpr size_t mostPatternSymbols = 20000;
 
 /// A class: of ASCII, and all characters beyond it or none.
 struct Characters {
@@ -265,7 +265,7 @@ Status PatternCompiler::atom(Piece *out) {
   if (take('(')) {
     if (take('?') && !take(':'))
       return bad("groups that begin with (? are not supported, but for (?:");
-    if (++depth > deepest)
+    if (++depth > deepestPattern)
       return bad("groups are nested too deeply");
     M1_TRY(alternatives(/*whole=*/false, out));
     --depth;
@@ -358,7 +358,7 @@ Status PatternCompiler::repeated(Piece *out) {
   const uint64_t repeats = piece.repeats * std::max<uint64_t>(copies, 1);
   if (piece.repeats > 1 && copies > 1 && repeats > mostNestedRepeats)
     return bad("repetitions of repetitions go beyond 200");
-  if (g.size() - before + copies * (piece.sequence.size() + 3) > mostSymbols)
+  if (g.size() - before + copies * (piece.sequence.size() + 3) > mostPatternSymbols)
     return bad("the expression is too large");
   *out = {{Grammar::use(g.repeat(piece.sequence, least, most))},
           piece.empty || least == 0,

@@ -8,7 +8,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int deepest = 64; // schemas within one another
+constexpr int deepestConjunction = 64; // schemas within one another
 
 Json asList(const Json &types) { return types.is_string() ? Json::array({types}) : types; }
 
@@ -39,7 +39,7 @@ public:
       b = Json::object();
     if (!a.is_object() || !b.is_object())
       return schemaError(path, "expected a schema: an object or true");
-    if (++depth > deepest)
+    if (++depth > deepestConjunction)
       return schemaError(path, "schemas that must hold together are nested more than 64 deep");
     for (Json *schema : {&a, &b})
       if (!*none && schema->contains("$ref"))

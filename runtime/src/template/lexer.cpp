@@ -12,8 +12,6 @@
 namespace m1rt::jinja {
 namespace {
 
-using Kind = Token::Kind;
-
 bool isNameStart(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool isDecimal(char c) { return c >= '0' && c <= '9'; }
 
@@ -47,7 +45,9 @@ private:
     line += static_cast<int>(std::count(source.begin() + at, source.begin() + to, '\n'));
     at = to;
   }
-  void push(Kind kind, std::string text = {}) { tokens.push_back({kind, std::move(text), line}); }
+  void push(Token::Kind kind, std::string text = {}) {
+    tokens.push_back({kind, std::move(text), line});
+  }
   bool isSpaceAt(size_t where) const { return isSpace(nextCodePoint(source, where)); }
   bool startsWith(const char *text, size_t where) const {
     return source.compare(where, std::strlen(text), text) == 0;
@@ -75,7 +75,7 @@ std::vector<Token> Lexer::run() {
     std::string text = source.substr(at, open - at);
     if (open == source.size()) {
       if (!text.empty())
-        push(Kind::data, text);
+        push(Token::Kind::data, text);
       at = open;
       break;
     }
@@ -88,7 +88,7 @@ std::vector<Token> Lexer::run() {
         text.resize(lineStart);
     }
     if (!text.empty())
-      push(Kind::data, text);
+      push(Token::Kind::data, text);
     size_t inside = open + 2 + (sign == '-' || sign == '+');
     advanceTo(inside);
     if (type == '#') {
@@ -100,12 +100,12 @@ std::vector<Token> Lexer::run() {
       afterTag(before == '-', before != '+');
     } else if (type == '%' && rawBlock()) {
     } else {
-      push(type == '{' ? Kind::variableBegin : Kind::blockBegin);
+      push(type == '{' ? Token::Kind::variableBegin : Token::Kind::blockBegin);
       code(type == '%');
     }
     lineStarting = at > 0 && source[at - 1] == '\n';
   }
-  push(Kind::end);
+  push(Token::Kind::end);
   return std::move(tokens);
 }
 
@@ -162,7 +162,7 @@ bool Lexer::rawBlock() {
         text.resize(lineStart);
     }
     if (!text.empty())
-      push(Kind::data, text);
+      push(Token::Kind::data, text);
     advanceTo(end);
     afterTag(sign == '-', sign != '+');
     return true;
@@ -187,7 +187,7 @@ void Lexer::code(bool isBlock) {
     if (brackets.empty()) {
       size_t skip = (c == '-' || (c == '+' && isBlock)) && startsWith(close, at + 1) ? 1 : 0;
       if (startsWith(close, at + skip)) {
-        push(isBlock ? Kind::blockEnd : Kind::variableEnd);
+        push(isBlock ? Token::Kind::blockEnd : Token::Kind::variableEnd);
         advanceTo(at + skip + 2);
         afterTag(skip && c == '-', isBlock && !(skip && c == '+'));
         return;
@@ -197,7 +197,7 @@ void Lexer::code(bool isBlock) {
       size_t end = at;
       while (end < source.size() && (isNameStart(source[end]) || isDecimal(source[end])))
         ++end;
-      push(Kind::name, source.substr(at, end - at));
+      push(Token::Kind::name, source.substr(at, end - at));
       at = end;
     } else if (isDecimal(c)) {
       numberLiteral();
@@ -219,7 +219,7 @@ void Lexer::code(bool isBlock) {
           fail(std::string("unexpected '") + c + "'", at);
         brackets.pop_back();
       }
-      push(Kind::op, *op);
+      push(Token::Kind::op, *op);
       at += std::strlen(*op);
     }
   }
@@ -256,7 +256,7 @@ void Lexer::numberLiteral() {
   }
   std::string text = source.substr(at, end - at);
   text.erase(std::remove(text.begin(), text.end(), '_'), text.end());
-  push(real ? Kind::real : Kind::integer, text);
+  push(real ? Token::Kind::real : Token::Kind::integer, text);
   if (real) {
     parseDouble(text, tokens.back().real);
   } else {
@@ -311,7 +311,7 @@ void Lexer::stringLiteral() {
   if (i >= source.size())
     fail("string without an end", begin);
   advanceTo(i + 1);
-  tokens.push_back({Kind::string, text, startLine});
+  tokens.push_back({Token::Kind::string, text, startLine});
 }
 
 } // namespace

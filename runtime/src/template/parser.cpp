@@ -7,12 +7,11 @@
 namespace m1rt::jinja {
 namespace {
 
-using Kind = Token::Kind;
 using E = Expression::Kind;
 using S = Statement::Kind;
 
 // Deep enough for any template written by hand, far from the end of the stack.
-constexpr int kMaxDepth = 200, kMaxChain = 1000;
+constexpr int kMaxParseDepth = 200, kMaxChain = 1000;
 
 class Parser {
 public:
@@ -20,7 +19,7 @@ public:
 
   Body run() {
     Body body = statements({});
-    if (peek().kind != Kind::end)
+    if (peek().kind != Token::Kind::end)
       fail("unexpected '" + peek().text + "'");
     return body;
   }
@@ -31,8 +30,12 @@ private:
     return tokens[std::min(at + ahead, tokens.size() - 1)];
   }
   Token next() { return tokens[at < tokens.size() - 1 ? at++ : at]; }
-  bool isOp(const char *text) const { return peek().kind == Kind::op && peek().text == text; }
-  bool isName(const char *text) const { return peek().kind == Kind::name && peek().text == text; }
+  bool isOp(const char *text) const {
+    return peek().kind == Token::Kind::op && peek().text == text;
+  }
+  bool isName(const char *text) const {
+    return peek().kind == Token::Kind::name && peek().text == text;
+  }
   bool skipOp(const char *text) { return isOp(text) && (++at, true); }
   bool skipName(const char *text) { return isName(text) && (++at, true); }
   void expectOp(const char *text) {
@@ -40,24 +43,24 @@ private:
       fail("expected '" + std::string(text) + "', found " + describe(peek()));
   }
   std::string expectName(const char *what) {
-    if (peek().kind != Kind::name)
+    if (peek().kind != Token::Kind::name)
       fail("expected " + std::string(what) + ", found " + describe(peek()));
     return next().text;
   }
   void expectBlockEnd() {
-    if (peek().kind != Kind::blockEnd)
+    if (peek().kind != Token::Kind::blockEnd)
       fail("expected '%}', found " + describe(peek()));
     ++at;
   }
   static std::string describe(const Token &t) {
     switch (t.kind) {
-    case Kind::blockEnd:
+    case Token::Kind::blockEnd:
       return "'%}'";
-    case Kind::variableEnd:
+    case Token::Kind::variableEnd:
       return "'}}'";
-    case Kind::end:
+    case Token::Kind::end:
       return "the end of the template";
-    case Kind::string:
+    case Token::Kind::string:
       return "a string";
     default:
       return "'" + t.text + "'";
@@ -74,8 +77,8 @@ private:
     Parser &parser;
     explicit Deeper(Parser &p) : parser(p) {
       p.stack.check();
-      if (++p.depth > kMaxDepth)
-        p.fail("nested deeper than " + std::to_string(kMaxDepth) + " levels");
+      if (++p.depth > kMaxParseDepth)
+        p.fail("nested deeper than " + std::to_string(kMaxParseDepth) + " levels");
     }
     ~Deeper() { --parser.depth; }
   };
@@ -160,21 +163,21 @@ Body Parser::statements(const std::vector<std::string> &ends) {
   Body body;
   while (true) {
     const Token &t = peek();
-    if (t.kind == Kind::end)
+    if (t.kind == Token::Kind::end)
       return body;
-    if (t.kind == Kind::data) {
+    if (t.kind == Token::Kind::data) {
       body.push_back(make(S::text, t.line));
       body.back()->text = next().text;
-    } else if (t.kind == Kind::variableBegin) {
+    } else if (t.kind == Token::Kind::variableBegin) {
       auto s = make(S::output, next().line);
       s->value = tupleExpression();
-      if (peek().kind != Kind::variableEnd)
+      if (peek().kind != Token::Kind::variableEnd)
         fail("expected '}}', found " + describe(peek()));
       ++at;
       body.push_back(std::move(s));
     } else {
       ++at; // {%
-      if (peek().kind == Kind::name &&
+      if (peek().kind == Token::Kind::name &&
           std::find(ends.begin(), ends.end(), peek().text) != ends.end())
         return body; // at the end's name
       body.push_back(statement());
@@ -184,7 +187,7 @@ Body Parser::statements(const std::vector<std::string> &ends) {
 
 std::unique_ptr<Statement> Parser::statement() {
   int line = peek().line;
-  if (peek().kind != Kind::name)
+  if (peek().kind != Token::Kind::name)
     fail("expected a statement, found " + describe(peek()));
   std::string name = next().text;
   if (name == "if")
@@ -200,7 +203,7 @@ std::unique_ptr<Statement> Parser::statement() {
   if (name == "filter") {
     auto s = make(S::filter, line);
     --at; // read "filter" as the bar before the first filter
-    tokens[at] = {Kind::op, "|", line};
+    tokens[at] = {Token::Kind::op, "|", line};
     s->value = filters(nullptr, true);
     expectBlockEnd();
     s->body = bodyUntil("endfilter");
@@ -209,7 +212,7 @@ std::unique_ptr<Statement> Parser::statement() {
   }
   if (name == "with") { // names of its own for a block
     auto s = make(S::block, line);
-    while (peek().kind == Kind::name) {
+    while (peek().kind == Token::Kind::name) {
       std::string variable = target(false).name;
       if (variable.empty())
         unsupported("unpacking in 'with'");
@@ -410,7 +413,8 @@ ExpressionPtr Parser::tupleExpression(bool conditions) {
     return first;
   ExpressionPtr tuple = node(E::tuple, line, "", std::move(first));
   while (skipOp(",")) {
-    if (peek().kind == Kind::variableEnd || peek().kind == Kind::blockEnd || isOp(")"))
+    if (peek().kind == Token::Kind::variableEnd || peek().kind == Token::Kind::blockEnd ||
+        isOp(")"))
       break;
     adopt(*tuple, one());
   }
@@ -463,7 +467,7 @@ ExpressionPtr Parser::comparison() {
         op = candidate;
     if (op.empty() && skipName("in"))
       op = "in";
-    if (op.empty() && isName("not") && peek(1).kind == Kind::name && peek(1).text == "in") {
+    if (op.empty() && isName("not") && peek(1).kind == Token::Kind::name && peek(1).text == "in") {
       at += 2;
       op = "not in";
     }
@@ -531,7 +535,7 @@ ExpressionPtr Parser::primary() {
   Token t = next();
   ExpressionPtr e;
   switch (t.kind) {
-  case Kind::name:
+  case Token::Kind::name:
     if (t.text == "true" || t.text == "True" || t.text == "false" || t.text == "False") {
       e = make(E::constant, t.line);
       e->value = Value(t.text == "true" || t.text == "True");
@@ -546,23 +550,23 @@ ExpressionPtr Parser::primary() {
     uses.varargs |= t.text == "varargs";
     uses.kwargs |= t.text == "kwargs";
     return make(E::name, t.line, t.text);
-  case Kind::string: {
+  case Token::Kind::string: {
     e = make(E::constant, t.line);
     std::string text = t.text;
-    while (peek().kind == Kind::string) // adjacent strings are one
+    while (peek().kind == Token::Kind::string) // adjacent strings are one
       text += next().text;
     e->value = Value(text);
     return e;
   }
-  case Kind::integer:
+  case Token::Kind::integer:
     e = make(E::constant, t.line);
     e->value = Value(t.integer);
     return e;
-  case Kind::real:
+  case Token::Kind::real:
     e = make(E::constant, t.line);
     e->value = Value(t.real);
     return e;
-  case Kind::op:
+  case Token::Kind::op:
     if (t.text == "(") {
       if (skipOp(")"))
         return make(E::tuple, t.line);
@@ -596,7 +600,7 @@ ExpressionPtr Parser::primary() {
   default:
     break;
   }
-  if (t.kind != Kind::end)
+  if (t.kind != Token::Kind::end)
     --at;
   fail("expected an expression, found " + describe(t));
 }
@@ -605,7 +609,7 @@ ExpressionPtr Parser::postfix(ExpressionPtr e) {
   while (true) {
     int line = peek().line;
     if (skipOp(".")) {
-      if (peek().kind == Kind::integer) {
+      if (peek().kind == Token::Kind::integer) {
         ExpressionPtr index = make(E::constant, line);
         index->value = Value(next().integer);
         e = node(E::subscript, line, "", std::move(e), std::move(index));
@@ -650,7 +654,7 @@ void Parser::arguments(Expression &call) {
   while (!isOp(")")) {
     const bool isSpread = isOp("*"), isNamedSpread = isOp("**");
     if (spreadNames ||
-        (spread && !isNamedSpread && !(peek(1).kind == Kind::op && peek(1).text == "=")))
+        (spread && !isNamedSpread && !(peek(1).kind == Token::Kind::op && peek(1).text == "=")))
       fail("an argument after '" + std::string(spreadNames ? "**" : "*") + "'");
     if (isSpread || isNamedSpread) {
       const int line = next().line;
@@ -663,7 +667,8 @@ void Parser::arguments(Expression &call) {
       }
       spread |= isSpread;
       spreadNames |= isNamedSpread;
-    } else if (peek().kind == Kind::name && peek(1).kind == Kind::op && peek(1).text == "=") {
+    } else if (peek().kind == Token::Kind::name && peek(1).kind == Token::Kind::op &&
+               peek(1).text == "=") {
       std::string name = next().text;
       ++at;
       ExpressionPtr value = expression();
@@ -716,9 +721,10 @@ ExpressionPtr Parser::test(ExpressionPtr e) {
   const Token &t = peek();
   if (isName("is"))
     fail("a test after a test: use 'and' and 'or'");
-  bool startsArgument = t.kind == Kind::string || t.kind == Kind::integer || t.kind == Kind::real ||
-                        (t.kind == Kind::op && (t.text == "[" || t.text == "{")) ||
-                        (t.kind == Kind::name && t.text != "else" && t.text != "or" &&
+  bool startsArgument = t.kind == Token::Kind::string || t.kind == Token::Kind::integer ||
+                        t.kind == Token::Kind::real ||
+                        (t.kind == Token::Kind::op && (t.text == "[" || t.text == "{")) ||
+                        (t.kind == Token::Kind::name && t.text != "else" && t.text != "or" &&
                          t.text != "and" && t.text != "if" && t.text != "is" && t.text != "in" &&
                          t.text != "not" && t.text != "recursive");
   if (isOp("("))

@@ -1,6 +1,7 @@
 // The canonical form of values, and its key.
 #include "vote/intervals.h"
 #include "vote/letters.h"
+#include "vote/relations.h"
 
 #include <algorithm>
 #include <array>
@@ -15,13 +16,6 @@ using ValuePtr = std::shared_ptr<const Value>;
 
 ExpressionPtr minus(ExpressionPtr a, ExpressionPtr b) {
   return node(E::add, std::move(a), node(E::negate, std::move(b)));
-}
-
-ValuePtr expressionValue(ExpressionPtr e) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = std::move(e);
-  return v;
 }
 
 std::string keyOf(const Value &v);

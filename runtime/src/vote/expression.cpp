@@ -128,6 +128,13 @@ ExpressionPtr toExpression(const Rational &value) {
   return negative ? node(E::negate, std::move(quotient)) : std::move(quotient);
 }
 
+size_t nodesOf(const Expression &e) {
+  size_t nodes = 1;
+  for (const ExpressionPtr &kid : e.kids)
+    nodes += nodesOf(*kid);
+  return nodes;
+}
+
 bool isVariable(const Expression &e) { return e.kind == E::variable; }
 
 bool hasPlusMinus(const Expression &e) {

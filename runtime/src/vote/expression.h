@@ -73,6 +73,7 @@ ExpressionPtr resolvePlusMinus(const Expression &e, bool second);
 // All that an expression with ± stands for: a ∓ takes the other sign of every ±; without one each ±
 // takes either sign. None where those were more than eight.
 std::vector<ExpressionPtr> allSigns(const Expression &e);
+size_t nodesOf(const Expression &e); // how many expressions it consists of
 bool isVariable(const Expression &e);
 bool hasVariables(const Expression &e); // π, e, i and ∞ are none
 void collectVariables(const Expression &e, std::set<std::string> &out);

@@ -10,13 +10,6 @@ using E = Expression::Kind;
 
 constexpr size_t kLargest = 2000; // nodes of an entry
 
-size_t nodesOf(const Expression &e) {
-  size_t nodes = 1;
-  for (const ExpressionPtr &kid : e.kids)
-    nodes += nodesOf(*kid);
-  return nodes;
-}
-
 bool isMatrix(const Value &v) {
   return v.kind == Kind::matrix && v.columns > 0 && v.items.size() % v.columns == 0 &&
          std::all_of(v.items.begin(), v.items.end(),

@@ -82,7 +82,7 @@ bool isArea(const Tokens &tokens, size_t begin, size_t end) {
 }
 
 // Letters of figures and constants, none of coordinates: AB, a, S_1.
-bool isMeasure(const Tokens &tokens, size_t begin, size_t end) {
+bool isNamedMeasure(const Tokens &tokens, size_t begin, size_t end) {
   if (isArea(tokens, begin, end))
     return true;
   if (!isName(tokens, begin, end))
@@ -144,7 +144,8 @@ bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
   if (isCommand(first, "frac") && isOp(tokens[begin + 1], "{")) {
     const size_t below = behindGroup(tokens, begin + 1, end);
     return below < end && isOp(tokens[below], "{") && behindGroup(tokens, below, end) == end &&
-           isMeasure(tokens, begin + 2, below - 1) && isMeasure(tokens, below + 1, end - 1);
+           isNamedMeasure(tokens, begin + 2, below - 1) &&
+           isNamedMeasure(tokens, below + 1, end - 1);
   }
   if (functions.count(first.text)) {
     const bool brackets = isOp(tokens[begin + 1], "(") && isOp(last, ")");

@@ -10,7 +10,6 @@
 namespace m1rt::vote {
 namespace {
 
-using Kind = Token::Kind;
 using E = Expression::Kind;
 
 constexpr int kMaxDepth = 100;
@@ -49,6 +48,8 @@ ExpressionPtr inDegrees(ExpressionPtr angle) {
 }
 
 class Parser {
+  using Kind = Token::Kind;
+
 public:
   Parser(const std::vector<Token> &tokens, size_t begin, size_t end)
       : tokens(tokens), at(begin), end(end) {}
@@ -470,13 +471,6 @@ ExpressionPtr Parser::chosen() {
   return nullptr;
 }
 
-size_t nodesOf(const Expression &e) {
-  size_t nodes = 1;
-  for (const ExpressionPtr &kid : e.kids)
-    nodes += nodesOf(*kid);
-  return nodes;
-}
-
 // Whether a name has this one within it, as a_k has k.
 bool hasIndex(const Expression &e, const std::string &index) {
   const size_t subscript = e.kind == E::variable ? e.text.find('_') : std::string::npos;
@@ -707,6 +701,7 @@ ExpressionPtr Parser::atom() {
 void splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end,
                  std::vector<Token> &out) {
   int single = 0; // arguments still to come
+  using Kind = Token::Kind;
   for (size_t i = begin; i < end; ++i) {
     const Token &t = tokens[i];
     if (single && (t.kind == Kind::number || t.kind == Kind::word) && t.text.size() > 1) {

@@ -1,6 +1,7 @@
 // Matrices and what is computed of them.
 #include "vote/matrix.h"
 #include "vote/reader.h"
+#include "vote/relations.h"
 
 #include <algorithm>
 
@@ -9,13 +10,6 @@ namespace {
 
 using Kind = Value::Kind;
 using ValuePtr = std::shared_ptr<const Value>;
-
-ValuePtr expressionValue(ExpressionPtr e) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = std::move(e);
-  return v;
-}
 
 ExpressionPtr number(int n) { return toExpression({n, 1}); }
 

@@ -100,12 +100,14 @@ ValuePtr namedValues(const Value &list) {
   return v;
 }
 
-ValuePtr rational(const Rational &value) {
+ValuePtr expressionValue(ExpressionPtr e) {
   auto v = std::make_shared<Value>();
   v->kind = Kind::expression;
-  v->expression = toExpression(value);
+  v->expression = std::move(e);
   return v;
 }
+
+ValuePtr rational(const Rational &value) { return expressionValue(toExpression(value)); }
 
 ValuePtr conditions(const std::vector<ValuePtr> &items) {
   std::set<std::string> names;

@@ -11,6 +11,7 @@ using ValuePtr = std::shared_ptr<const Value>;
 ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close);
 ValuePtr infinity(bool negative);
 ValuePtr rational(const Rational &value);
+ValuePtr expressionValue(ExpressionPtr e);
 
 // x_1 = 2, x_2 = 3: all that one x may be, as x or \lambda are of what is solved. Null for others.
 ValuePtr numberedValues(const Value &list);

@@ -12,11 +12,11 @@
 namespace m1rt::vote {
 namespace {
 
-const std::map<std::string, std::string> kMagnitudes = {{"hundred", "100"},
-                                                        {"thousand", "1000"},
-                                                        {"million", "1000000"},
-                                                        {"billion", "1000000000"},
-                                                        {"trillion", "1000000000000"}};
+const std::map<std::string, std::string> kMagnitudeDigits = {{"hundred", "100"},
+                                                             {"thousand", "1000"},
+                                                             {"million", "1000000"},
+                                                             {"billion", "1000000000"},
+                                                             {"trillion", "1000000000000"}};
 
 // Words that lead to a value and say nothing of it.
 const std::set<std::string> kLeading = {
@@ -481,8 +481,8 @@ bool Units::isThings(size_t i) const {
   const size_t begin = i;
   for (; i < tokens.size() && !isOp(tokens[i], ","); ++i)
     if (tokens[i].kind != Token::Kind::word || hasModifier(tokens[i]) || isOpposite(tokens[i]) ||
-        kMagnitudes.count(tokens[i].text) || tokens[i].text == "and" || tokens[i].text == "is" ||
-        tokens[i].text == "are" || tokens[i].text == "percent")
+        kMagnitudeDigits.count(tokens[i].text) || tokens[i].text == "and" ||
+        tokens[i].text == "is" || tokens[i].text == "are" || tokens[i].text == "percent")
       return false;
   return i > begin && isProseToken(tokens[begin]) && tokens[begin].text.size() > 3;
 }
@@ -600,8 +600,8 @@ Tokens withoutRemarks(Tokens tokens) {
       if (kept.empty() && isText(t) && i + 1 < tokens.size() && !hasModifier(t) &&
           (word.back() == ':' || (word.size() > 3 && word.compare(word.size() - 3, 3, " is") == 0)))
         continue;
-      auto magnitude = kMagnitudes.find(word.substr(0, word.find(' ')));
-      if (afterValue && magnitude != kMagnitudes.end()) {
+      auto magnitude = kMagnitudeDigits.find(word.substr(0, word.find(' ')));
+      if (afterValue && magnitude != kMagnitudeDigits.end()) {
         kept.push_back({Token::Kind::op, "*"});
         kept.push_back({Token::Kind::number, magnitude->second});
         continue;
