@@ -155,6 +155,17 @@ class Faults(unittest.TestCase):
         self.assertEqual(result.returncode, 1, result)
         self.assertIn("File too large", result.stderr)
 
+    def test_full_temporary_directory(self):
+        """The linker maps its output: that there is room for it is asked first, and nothing is left."""
+        temporary = os.path.join(self.root, "tmp")
+        os.mkdir(temporary)
+        environment = {name: value for name, value in os.environ.items() if name != "M1_CACHE"}
+        result = run(os.path.join(BIN, "m1-compile"), os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", os.path.join(self.out, "model.m1a"), "--cpu", "x86-64-v3",
+                     env=dict(environment, TMPDIR=temporary, LD_PRELOAD=FAULT, M1_FAULT_DIRECTORY=temporary, M1_FAULT_FULL="1"))
+        self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), result)
+        self.assertRegex(result.stderr, r"error: cannot write .*/kernels\.so: No space left on device\n")
+        self.assertEqual(os.listdir(temporary) + os.listdir(self.out), [])
+
     def test_threads(self):
         """Where the system has no more threads, programs do with fewer, or end with a message; whichever thread is the first that there is not."""
         artifact, mark, data = (os.path.join(self.root, name) for name in ("model.m1a", "mark", "data.jsonl"))
