@@ -117,8 +117,8 @@ std::optional<double> Fields::number(StringRef name, bool mayBeZero) const {
     return std::nullopt;
   std::optional<double> number = value->getAsNumber();
   if (!number || !isSingle(*number) || *number < 0 || (float(*number) == 0 && !mayBeZero)) {
-    error(name) << "expected a " << (mayBeZero ? "non-negative" : "positive") << " number, got "
-                << text(*value);
+    error(name) << "expected a " << (mayBeZero ? "non-negative" : "positive") << " number"
+                << (number && *number > 0 ? " that f32 can hold" : "") << ", got " << text(*value);
     return std::nullopt;
   }
   return number;
@@ -131,7 +131,8 @@ double Fields::multiplier(StringRef name, double absent) const {
   std::optional<double> number = value->getAsNumber();
   if (number && isSingle(*number))
     return *number;
-  error(name) << "expected a number, got " << text(*value);
+  error(name) << "expected a number" << (number ? " that f32 can hold" : "") << ", got "
+              << text(*value);
   return absent;
 }
 
@@ -257,6 +258,8 @@ std::string Fields::text(const llvm::json::Value &value) {
   if (std::optional<double> number = value.getAsNumber(); number && !value.getAsInteger()) {
     char digits[32];
     stream << StringRef(digits, std::to_chars(digits, std::end(digits), *number).ptr - digits);
+  } else if (auto *object = value.getAsObject(); object && object->getString("__float__")) {
+    stream << *object->getString("__float__"); // as the file has it
   } else {
     stream << value;
   }

@@ -246,6 +246,13 @@ private:
     fields.expectWord("checkpoint_format", {"gptq", "gptq_v2"});
     fields.expectWord("format", {"gptq", "gptq_v2"});
     out.isSecondGptq = fields.string(formatField).value_or("") == "gptq_v2";
+    // GPTQModel takes 1 off all zero points of a word by one subtraction, in which those that are 0
+    // borrow from their neighbours; AutoGPTQ takes it off each by itself.
+    if (fields.has("meta"))
+      fields.child("meta").forEach([&](StringRef name, const llvm::json::Value &value) {
+        out.borrowsInZeros |=
+            name == "quantizer" && StringRef(Fields::text(value)).contains("gptqmodel");
+      });
     fields.expectWord("pack_dtype", {"int32"});
     fields.expectFlag("is_marlin_format", false);
     // Patterns behind "-:" name modules that stay as they are, which their tensors say, too.
@@ -268,7 +275,6 @@ private:
                    "model_name_or_path",
                    "model_file_base_name",
                    "lm_head",
-                   "meta",
                    "dataset",
                    "tokenizer",
                    "batch_size",

@@ -159,8 +159,11 @@ private:
       return float(int(word >> row % perWord * format.bits & mask) - (1 << (format.bits - 1)));
     }
     case ZeroPacking::gptq:
+    case ZeroPacking::gptqWords:
     case ZeroPacking::gptqSecond: {
       uint32_t word = wordAt(*zeros, group * (format.rows / perWord) + row / perWord);
+      if (format.zeros == ZeroPacking::gptqWords)
+        word += ~uint32_t(0) / mask;
       // A zero point of 0 less 1 is all ones (AutoGPTQ: `zeros + 1`, then the mask).
       const uint32_t less = format.zeros == ZeroPacking::gptq ? 1 : 0;
       return float(((word >> row % perWord * format.bits) + less) & mask);

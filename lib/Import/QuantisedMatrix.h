@@ -22,6 +22,7 @@ enum class ZeroPacking {
   int8,       // as the scales, of i8
   packed,     // as `packed` codes, but of neighbouring rows: [⌈rows / n⌉, groups]
   gptq,       // [groups, rows / n] of i32, each of n neighbours, less 1
+  gptqWords,  // the same, but words as numbers less 1 in each place: a 0 borrows from the next
   gptqSecond, // the same, not less 1
   awq,        // [groups, rows / 8] of i32, in the order of awq codes
 };

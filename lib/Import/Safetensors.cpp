@@ -36,34 +36,40 @@ struct Entry {
 
 FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Value &value,
                             EmitError emitError) {
-  auto malformed = [&](const char *field) {
-    emitError() << path << ": tensor '" << name << "': missing or malformed field '" << field
-                << "'";
+  const llvm::json::Object *object = value.getAsObject();
+  if (!object) {
+    emitError() << path << ": tensor '" << name << "': expected an object, got "
+                << Fields::text(value);
+    return failure();
+  }
+  auto malformed = [&](const char *field, const char *expected) {
+    const llvm::json::Value *got = object->get(field);
+    emitError() << path << ": tensor '" << name << "': field '" << field << "': "
+                << (got ? std::string("expected ") + expected + ", got " + Fields::text(*got)
+                        : "missing");
     return failure();
   };
-  const llvm::json::Object *object = value.getAsObject();
-  if (!object)
-    return malformed("dtype");
   Entry entry;
   std::optional<StringRef> type = object->getString("dtype");
   if (!type)
-    return malformed("dtype");
+    return malformed("dtype", "a string");
   entry.type = type->str();
+  const char *sizes = "a list of integers from 0 to 2^63 - 1";
   const llvm::json::Array *shape = object->getArray("shape");
   if (!shape)
-    return malformed("shape");
+    return malformed("shape", sizes);
   for (const llvm::json::Value &size : *shape) {
     std::optional<uint64_t> number = size.getAsUINT64(); // none of 64.0
     if (!number || *number > INT64_MAX)
-      return malformed("shape");
+      return malformed("shape", sizes);
     entry.shape.push_back(static_cast<int64_t>(*number));
   }
   const llvm::json::Array *range = object->getArray("data_offsets");
   if (!range || range->size() != 2)
-    return malformed("data_offsets");
+    return malformed("data_offsets", "two integers, where the tensor begins and ends");
   std::optional<uint64_t> begin = (*range)[0].getAsUINT64(), end = (*range)[1].getAsUINT64();
   if (!begin || !end || *begin > *end)
-    return malformed("data_offsets");
+    return malformed("data_offsets", "two integers, where the tensor begins and ends");
   entry.begin = *begin;
   entry.end = *end;
   return entry;

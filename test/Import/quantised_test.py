@@ -151,10 +151,15 @@ def compressed(m, *, bits=4, packed=True, asymmetric=False, per_tensor=False, in
     return parts
 
 
-def gptq(m, *, bits=4, less=1, index=True):
-    """Codes are packed along the columns' dimension, which comes first; zero points along the rows', less 1."""
+def gptq(m, *, bits=4, less=1, index=True, borrow=True):
+    """Codes are packed along the columns' dimension, which comes first; zero points along the rows', less 1: each by itself, or, as GPTQModel has it,
+    all of a word by one subtraction."""
     codes = transpose([words(row, bits) for row in m.codes])
-    zeros = [words([zero - less & (1 << bits) - 1 for zero in column], bits) for column in transpose(m.zeros)]
+    if borrow:
+        ones = sum(less << i for i in range(0, 32, bits))
+        zeros = [[word - ones & 0xFFFFFFFF for word in words(column, bits)] for column in transpose(m.zeros)]
+    else:
+        zeros = [words([zero - less & (1 << bits) - 1 for zero in column], bits) for column in transpose(m.zeros)]
     parts = {"qweight": ("I32", [len(codes), m.rows], pack_words(codes)), "qzeros": ("I32", [m.groups, len(zeros[0])], pack_words(zeros)),
              "scales": (m.scale_type, [m.groups, m.rows], pack_floats(m.scale_type, [s for column in transpose(m.scales) for s in column]))}
     if index:
@@ -411,11 +416,15 @@ class Quantised(unittest.TestCase):
     # ---- GPTQ, AWQ
 
     def test_gptq(self):
-        for bits, size, less, fields in ((4, 16, 1, {}), (8, 32, 1, {}), (4, -1, 1, {}), (4, 16, 0, {"checkpoint_format": "gptq_v2"})):
-            # A zero point of 0 less 1 is all ones.
+        others = {"meta": {"quantizer": "auto_gptq:0.7.1"}}
+        for bits, size, less, fields in ((4, 16, 1, {}), (8, 32, 1, {}), (4, -1, 1, {}), (4, 16, 0, {"checkpoint_format": "gptq_v2"}), (4, 16, 1, others),
+                                         (8, 32, 1, {"meta": None})):
+            borrow = "meta" not in fields
+            # A zero point of 0 less 1 is all ones, and borrows from its neighbour where GPTQModel has made it.
             make = self.matrix(low=0, high=(1 << bits) - 1, group=max(size, 0), asymmetric=True, scale_type="F16")
             with self.subTest(bits=bits, size=size, less=less):
-                self.check(lambda name, *matrix: (lambda m: (gptq(m, bits=bits, less=less), m))(make(*matrix)), gptq_config(bits=bits, group_size=size, **fields), f"gptq: 7 matrices of int{bits}")
+                self.check(lambda name, *matrix: (lambda m: (gptq(m, bits=bits, less=less, borrow=borrow), m))(make(*matrix)),
+                           gptq_config(bits=bits, group_size=size, **fields), f"gptq: 7 matrices of int{bits}")
 
     def test_gptq_with_columns_by_activation(self):
         draw = random.Random(3)

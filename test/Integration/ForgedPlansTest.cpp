@@ -3,6 +3,7 @@
 // runs, if to other results, and touches nothing else.
 #include "CompiledModel.h"
 #include "RandomCheckpoint.h"
+#include "RandomFamily.h"
 #include "artifact_header.h"
 #include "base/sha256.h"
 #include "module_generated.h"
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
 #include <iterator>
@@ -186,12 +188,27 @@ void write(const std::string &path, Bytes &bytes) {
       .write(reinterpret_cast<char *>(bytes.data()), std::streamsize(bytes.size()));
 }
 
-class ForgedPlans : public testing::TestWithParam<const char *> {};
+struct Case {
+  const char *name;
+  std::string model; // a golden, or a family of which one is drawn
+  Types types = {};
+  int rounds = 30;
+};
+
+void PrintTo(const Case &which, std::ostream *stream) { *stream << which.name; }
+
+class ForgedPlans : public testing::TestWithParam<Case> {};
 
 TEST_P(ForgedPlans, AreRefusedOrHarmless) {
   TemporaryDirectory directory;
-  ASSERT_EQ(compileModel(std::string(M1_GOLDENS) + "/" + GetParam(), directory / "model.m1a", {}),
-            "");
+  const auto &families = familyNames();
+  std::string model = std::string(M1_GOLDENS) + "/" + GetParam().model;
+  if (std::find(families.begin(), families.end(), GetParam().model) != families.end()) {
+    model = directory / "checkpoint";
+    std::filesystem::create_directory(model);
+    drawFamily(GetParam().model, 1).write(model);
+  }
+  ASSERT_EQ(compileModel(model, directory / "model.m1a", GetParam().types), "");
   Bytes whole = read(directory / "model.m1a");
   { // every kernel that is launched says what it touches
     const Plan plan(whole);
@@ -203,9 +220,10 @@ TEST_P(ForgedPlans, AreRefusedOrHarmless) {
   }
   // The same forgeries each time; by hand M1_TEST_SEED takes others.
   const uint64_t seed = std::getenv("M1_TEST_SEED") ? testSeed() : 1;
+  const char *given = std::getenv("M1_FORGERIES");
+  const int rounds = given ? std::atoi(given) : GetParam().rounds;
   Random random(seed);
   int refused = 0;
-  constexpr int rounds = 150;
   for (int round = 0; round < rounds; ++round) {
     SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " round " << round);
     Bytes bytes = whole;
@@ -223,7 +241,18 @@ TEST_P(ForgedPlans, AreRefusedOrHarmless) {
   EXPECT_GT(refused, rounds / 2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Goldens, ForgedPlans,
-                         testing::Values("m1-mamba1-f32", "m1-mamba2-f32", "hf-qwen2"));
+INSTANTIATE_TEST_SUITE_P(
+    Models, ForgedPlans,
+    testing::Values(Case{"mamba1", "m1-mamba1-f32", {}, 150},
+                    Case{"mamba2", "m1-mamba2-f32", {}, 150},
+                    Case{"attention", "hf-qwen2", {}, 150},
+                    Case{"int4", "hf-llama", {"bf16", "f16", "int8", "native", "int4"}},
+                    Case{"int8", "m1-mamba2-bf16", {"bf16", "bf16", "fp8", "native", "int8"}},
+                    Case{"fp8", "hf-llama", {"bf16", "f32", "bf16", "x86-64-v3", "fp8"}},
+                    Case{"variants", "m1-mamba1-bf16", {"bf16", "f32", "int8", "x86-64-v3,native"}},
+                    Case{"window", "recurrent_gemma"}, Case{"mixture", "qwen3_moe"},
+                    Case{"quantised_mixture", "lfm2_moe", {"bf16", "f32", "fp8", "native", "int4"}},
+                    Case{"shared_blocks", "zamba2"}, Case{"delta", "qwen3_next"}),
+    [](const testing::TestParamInfo<Case> &info) { return info.param.name; });
 
 } // namespace

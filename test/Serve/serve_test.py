@@ -647,7 +647,17 @@ class Behaviour(unittest.TestCase):
             connection.getresponse().read()
         status, headers, body = running.get("/health")
         self.assertEqual((status, body["error"]["code"]), (503, "too_many_connections"))
-        for connection in held:
+        # Also to clients that say more after the answer was sent; and of those that never end, there are no more than a few.
+        silent = [running.raw(b"") for _ in range(80)]
+        slow = running.raw(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 300000\r\n\r\n")
+        for _ in range(3):
+            time.sleep(0.1)
+            slow.sendall(b"x" * 100000)
+        self.assertTrue(slow.recv(100).startswith(b"HTTP/1.1 503 "))
+        descriptors = f"/proc/{running.process.pid}/fd"
+        self.assertLess(len(os.listdir(descriptors)), 64 + 30)
+        self.assertTrue(until(lambda: len(os.listdir(descriptors)) < 30, 5))
+        for connection in [*silent, slow, *held]:
             connection.close()
         self.assertTrue(until(lambda: running.get("/health")[0] == 200, 5))
 

@@ -7,6 +7,7 @@ Every call with which a program opens, writes, synchronises, renames or closes i
 SIGTERM, after which no temporary may be left). Afterwards the old model runs, or the new one does."""
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -154,6 +155,29 @@ class Faults(unittest.TestCase):
         result = run("bash", "-c", 'ulimit -f 1; echo "module {}" | "$@"', "bash", *ir)
         self.assertEqual(result.returncode, 1, result)
         self.assertIn("File too large", result.stderr)
+
+    def test_full_temporary_directory(self):
+        """The linker maps its output: that there is room for it is asked first, and nothing is left."""
+        temporary = os.path.join(self.root, "tmp")
+        os.mkdir(temporary)
+        environment = {name: value for name, value in os.environ.items() if name != "M1_CACHE"}
+        result = run(os.path.join(BIN, "m1-compile"), os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", os.path.join(self.out, "model.m1a"), "--cpu", "x86-64-v3",
+                     env=dict(environment, TMPDIR=temporary, LD_PRELOAD=FAULT, M1_FAULT_DIRECTORY=temporary, M1_FAULT_FULL="1"))
+        self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), result)
+        self.assertRegex(result.stderr, r"error: cannot write .*/kernels\.so: No space left on device\n")
+        self.assertEqual(os.listdir(temporary) + os.listdir(self.out), [])
+
+    def test_little_memory(self):
+        """Memory that runs out at any time, also before main(), is a message, or one of the system's loader (127, and what it does to itself)."""
+        ends = set()
+        for kilobytes in range(10000, 24000, 60):
+            limit = kilobytes << 10
+            result = run(os.path.join(BIN, "m1-run"), "nosuch.m1a", "--prompt", "a", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+            if result.returncode not in (127, -signal.SIGSEGV):
+                self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), (kilobytes, result))
+                ends.add(re.search("error: (.*)", result.stderr)[1])
+        self.assertIn("out of memory", ends)
+        self.assertIn("nosuch.m1a: cannot open: No such file or directory", ends)
 
     def test_threads(self):
         """Where the system has no more threads, programs do with fewer, or end with a message; whichever thread is the first that there is not."""

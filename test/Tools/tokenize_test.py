@@ -89,7 +89,13 @@ class Tokenize(unittest.TestCase):
         text_model.write(bare)
         os.remove(os.path.join(bare, "tokenizer.json"))
         subprocess.run([os.path.join(BIN, "m1-compile"), bare, "-o", bare + ".m1a"], check=True, capture_output=True)
-        for source, lines, says in ((self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
+        foreign = {}
+        for name, content in (("SentencePiece", b"\n\x0e\n\x05<unk>\x15\0\0\0\0\x18\x02\n\x0c\n\x03<s>\x15\0\0\0\0\x18\x03"), ("tiktoken", b"IQ== 0\nIg== 1\n")):
+            foreign[name] = os.path.join(self.directory.name, name + ".model")
+            with open(foreign[name], "wb") as file:
+                file.write(content)
+        for source, lines, says in (*((file, b"", f"{file}: is a vocabulary of {name}, expected a tokenizer.json: make one with transformers") for name, file in foreign.items()),
+                                    (self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
                                     (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
                                     (self.art, b"[]\n", "standard input:1: expected an object"),
                                     (self.art, b'{"text": "\\ud800"}\n', "standard input:1: not JSON: column 17: syntax error"),

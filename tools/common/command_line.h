@@ -3,6 +3,7 @@
 #ifndef M1_TOOLS_COMMON_COMMAND_LINE_H
 #define M1_TOOLS_COMMON_COMMAND_LINE_H
 
+#include "out_of_memory.h"
 #include "printable.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>

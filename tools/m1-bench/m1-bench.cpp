@@ -3,7 +3,6 @@
 #include "bandwidth.h"
 #include "command_line.h"
 #include "measure.h"
-#include "out_of_memory.h"
 #include "serve_load.h"
 #include "tool.h"
 #include "trust.h"
@@ -315,7 +314,6 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
 
 int main(int argc, char **argv) {
   prepareProcess();
-  reportOutOfMemory();
   Arguments arguments;
   CLI::App app{
       "Measures decode steps and prefills of a compiled model, whole and by kernel, against the "

@@ -1,7 +1,6 @@
 // Shows what an artifact holds.
 #include "command_line.h"
 #include "describe.h"
-#include "out_of_memory.h"
 #include "tool.h"
 #include "weight_types.h"
 
@@ -139,7 +138,6 @@ void print(const Json &json) {
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
-  m1tool::reportOutOfMemory();
   std::string path;
   bool asJson = false, withDigest = false;
   CLI::App app{

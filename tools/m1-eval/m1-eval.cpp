@@ -7,7 +7,6 @@
 #include "input.h"
 #include "interrupt.h"
 #include "model/sizing.h"
-#include "out_of_memory.h"
 #include "plot.h"
 #include "progress.h"
 #include "ranks.h"
@@ -429,7 +428,6 @@ void addOptions(CLI::App &app, Arguments *out) {
 
 int main(int argc, char **argv) {
   prepareProcess();
-  reportOutOfMemory();
   Arguments arguments;
   GenerationOptions &generation = arguments.engine.generation;
   generation.maxNewTokens = 4096;

@@ -3,6 +3,7 @@
 #include "M1/Transforms/Passes.h"
 #include "Plan/Plan.h"
 #include "Support/PassStatistic.h"
+#include "command_line.h"
 #include "llvm_errors.h"
 #include "llvm_options.h"
 #include "m1c/Import.h"
@@ -15,7 +16,6 @@
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
 #include "llvm/Support/InitLLVM.h"
-#include <csignal>
 
 static constexpr const char *overview =
     R"(Runs passes and pipelines of the m1 and plan dialects (and MLIR's own) on textual IR.
@@ -61,11 +61,10 @@ static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry
 }
 
 int main(int argc, char **argv) {
+  m1tool::prepareProcess();
   llvm::InitLLVM init(argc, argv);
   m1tool::reportLlvmErrors();
   m1tool::hideLlvmOptions();
-  // A file that grows past the process's limit is an error of write(), not a death without a word.
-  std::signal(SIGXFSZ, SIG_IGN);
   llvm::cl::SetVersionPrinter(
       [](llvm::raw_ostream &stream) { stream << "m1-opt " M1_VERSION "\n"; });
   DialectRegistry registry;

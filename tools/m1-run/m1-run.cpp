@@ -4,7 +4,6 @@
 #include "devices.h"
 #include "interrupt.h"
 #include "logits_run.h"
-#include "out_of_memory.h"
 #include "text_run.h"
 #include "tool.h"
 #include <chrono>
@@ -207,7 +206,6 @@ void addOptions(CLI::App &app, Arguments *out) {
 
 int main(int argc, char **argv) {
   prepareProcess();
-  reportOutOfMemory();
   Arguments arguments;
   CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

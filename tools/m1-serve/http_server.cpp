@@ -1,4 +1,5 @@
 #include "http_server.h"
+#include <algorithm>
 #include <netdb.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -78,17 +79,22 @@ Status HttpServer::listen() {
 
 void HttpServer::serve() {
   while (true) {
-    struct pollfd polled[2] = {{listener, POLLIN, 0}, {wake, POLLIN, 0}};
-    if (::poll(polled, 2, -1) < 0 && errno != EINTR)
+    struct pollfd polled[2 + std::tuple_size_v<decltype(refusals)>] = {{listener, POLLIN, 0},
+                                                                       {wake, POLLIN, 0}};
+    for (size_t i = 0; i < refusalCount; ++i)
+      polled[2 + i] = {refusals[i].socket, POLLIN, 0};
+    if (::poll(polled, 2 + refusalCount, refusalCount ? 100 : -1) < 0 && errno != EINTR)
       break;
     if (polled[1].revents)
       break;
+    endRefusals(false);
     const int socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (socket >= 0)
       take(socket);
     else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  endRefusals(true);
   ::close(listener);
   listener = -1;
   std::unique_lock<std::mutex> lock(mutex);
@@ -138,7 +144,29 @@ void HttpServer::refuse(int socket) {
       "Content-Type: application/json\r\nContent-Length: " +
       std::to_string(sizeof body - 1) + "\r\n\r\n" + body;
   (void)::send(socket, response.data(), response.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-  ::close(socket);
+  ::shutdown(socket, SHUT_WR);
+  if (refusalCount == refusals.size()) {
+    ::close(refusals[0].socket);
+    std::move(refusals.begin() + 1, refusals.end(), refusals.begin());
+    --refusalCount;
+  }
+  refusals[refusalCount++] = {socket, std::chrono::steady_clock::now() + std::chrono::seconds(1)};
+}
+
+/// Of those whose client has ended too, or had its second; what they still say is passed over.
+void HttpServer::endRefusals(bool all) {
+  const auto now = std::chrono::steady_clock::now();
+  const auto ends = [&](const Refusal &refusal) {
+    char said[16384];
+    const ssize_t size = ::recv(refusal.socket, said, sizeof said, MSG_DONTWAIT);
+    const bool open = size > 0 || (size < 0 && (errno == EAGAIN || errno == EINTR));
+    if (!all && open && now < refusal.until)
+      return false;
+    ::close(refusal.socket);
+    return true;
+  };
+  const auto end = refusals.begin() + refusalCount;
+  refusalCount = std::remove_if(refusals.begin(), end, ends) - refusals.begin();
 }
 
 void HttpServer::work() {

@@ -6,6 +6,8 @@
 
 #include "connection.h"
 #include "status.h"
+#include <array>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -45,6 +47,7 @@ private:
   void hand(int socket);
   void work();
   void refuse(int socket);
+  void endRefusals(bool all);
 
   ConnectionLimits limits;
   httplib::Headers common;
@@ -57,6 +60,15 @@ private:
   std::set<int> busy;                    // sockets that a thread serves
   size_t idle = 0, threads = 0;          // threads that wait, and all
   bool draining = false;
+
+  /// A connection that has been told 503. Were it closed before the client has said all, that would
+  /// be reset, and the answer lost. These belong to the accepting thread.
+  struct Refusal {
+    int socket;
+    std::chrono::steady_clock::time_point until;
+  };
+  std::array<Refusal, 64> refusals; // the first so many
+  size_t refusalCount = 0;
 };
 
 } // namespace m1serve

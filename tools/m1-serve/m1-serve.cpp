@@ -4,7 +4,6 @@
 #include "devices.h"
 #include "log.h"
 #include "model/sizing.h"
-#include "out_of_memory.h"
 #include "service.h"
 #include "tokenizer/unicode.h"
 #include "tool.h"
@@ -382,7 +381,6 @@ void addOptions(CLI::App &app, Arguments *out) {
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
-  m1tool::reportOutOfMemory();
   Arguments arguments;
   CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
                "m1-serve"};

@@ -1,6 +1,5 @@
 // Signs artifacts, so that others can run those of one maker only.
 #include "command_line.h"
-#include "out_of_memory.h"
 #include "tool.h"
 #include "trust.h"
 
@@ -31,7 +30,6 @@ Status sign(const std::string &keyPath, const std::string &artifactPath, const s
 
 int main(int argc, char **argv) {
   prepareProcess();
-  reportOutOfMemory();
   std::string newKey, key, artifact, out;
   CLI::App app{"Signs a compiled model (.m1a): OUT.m1a.sig is for m1-run --trust.", "m1-sign"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

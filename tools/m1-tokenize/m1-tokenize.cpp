@@ -2,7 +2,6 @@
 #include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
-#include "out_of_memory.h"
 #include "text/model_text.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
@@ -224,7 +223,6 @@ bool decodeLine(const m1rt::Tokenizer &tokenizer, const Line &line, bool skipSpe
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
-  m1tool::reportOutOfMemory();
   CLI::App app(
       "Turns text into token ids and back.\n"
       "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line; with "

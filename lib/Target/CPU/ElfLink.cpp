@@ -5,11 +5,27 @@
 #include "llvm/Support/Error.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <string>
+#include <unistd.h>
 
 LLD_HAS_DRIVER(elf)
 
 namespace m1c {
+
+/// lld maps its output, where a disk that is full is a signal instead of an error: so that there is
+/// room for `bytes` is tried before.
+static llvm::Error checkRoom(const std::string &file, size_t bytes) {
+  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const int problem = descriptor < 0 ? errno : ::posix_fallocate(descriptor, 0, off_t(bytes));
+  if (descriptor >= 0)
+    ::close(descriptor);
+  ::unlink(file.c_str());
+  return problem ? llvm::createStringError("cannot write " + file + ": " + std::strerror(problem))
+                 : llvm::Error::success();
+}
 
 llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
                                              llvm::ArrayRef<std::string> exported) {
@@ -38,6 +54,9 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
     return std::move(error);
   if (auto error = write(script, map))
     return std::move(error);
+  // What is linked drops tables of the object, and adds padding between its segments.
+  if (auto error = checkRoom(output, object.size() + map.size() + (64 << 10)))
+    return std::move(error);
 
   std::string versionScript = "--version-script=" + script, messages;
   // No build id and no dates: the same kernels give the same bytes.
@@ -59,7 +78,8 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
   const lld::DriverDef drivers[] = {{lld::Gnu, &lld::elf::link}};
   lld::Result result = lld::lldMain(arguments, stream, stream, drivers);
   if (result.retCode != 0)
-    return llvm::createStringError("linking CPU kernels failed: " + messages);
+    return llvm::createStringError("linking CPU kernels failed: " +
+                                   llvm::StringRef(messages).rtrim().str());
   auto linked = llvm::MemoryBuffer::getFile(output);
   if (!linked)
     return llvm::createStringError(linked.getError(), "cannot read " + output);

@@ -5,6 +5,14 @@
 
 namespace m1rt {
 
+/// A protobuf whose first field is a piece: its text, and a score.
+static bool isSentencePiece(std::string_view bytes) {
+  const auto at = [&](size_t i) {
+    return i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0;
+  };
+  return at(0) == 0x0A && at(2) == 0x0A && at(3) < 60 && at(1) > at(3) && at(4 + at(3)) == 0x15;
+}
+
 std::string describeForeignFile(std::string_view beginning) {
   auto is = [&](std::string_view magic) { return beginning.substr(0, magic.size()) == magic; };
   if (is("version https://git-lfs.github.com/spec/"))
@@ -27,6 +35,11 @@ std::string describeForeignFile(std::string_view beginning) {
     return "is text in UTF-16, expected UTF-8";
   if (is("<!DOCTYPE html") || is("<!doctype html") || is("<html"))
     return "is a web page, not the file itself; download the raw file";
+  const bool isTiktoken = is("IQ== 0\n"); // "!", the first token of all of them
+  if (isSentencePiece(beginning) || isTiktoken)
+    return std::string("is a vocabulary of ") + (isTiktoken ? "tiktoken" : "SentencePiece") +
+           ", expected a tokenizer.json: make one with transformers "
+           "(AutoTokenizer.from_pretrained(DIR), save_pretrained(DIR))";
   return {};
 }
 

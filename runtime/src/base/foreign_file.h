@@ -9,7 +9,7 @@ namespace m1rt {
 
 /// What a file with this beginning is, and what to do with it, for a message after the file's name;
 /// empty when it is none of those known: a Git LFS pointer, GGUF, zip, a pickle of PyTorch, HTML,
-/// UTF-16. 64 bytes suffice.
+/// UTF-16, vocabularies of SentencePiece and tiktoken. 64 bytes suffice.
 std::string describeForeignFile(std::string_view beginning);
 
 /// What may be meant by a path where nothing is: a repository of the Hugging Face hub, by id or

@@ -370,10 +370,11 @@ std::string readFile(const std::string &path, bool &exists) {
   std::string text, error;
   struct stat info;
   exists = ::lstat(path.c_str(), &info) == 0; // a link that leads nowhere is damage
-  if (exists && !readTextFile(path, kLargestFile, text, error))
-    throw PrepareError(error);
+  const bool isRead = !exists || readTextFile(path, kLargestFile, text, error);
   if (std::string foreign = describeForeignFile(text); !foreign.empty())
     throw PrepareError(foreign);
+  if (!isRead)
+    throw PrepareError(error);
   return text;
 }
 

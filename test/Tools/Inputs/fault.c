@@ -1,7 +1,8 @@
 // A library to preload: the M1_FAULT_AT-th call (from 1) that touches a file under
 // M1_FAULT_DIRECTORY in order to write it fails, or ends the process, as M1_FAULT_HOW says: fail,
 // kill or terminate. Makes M1_FAULT_MARK when that happened. M1_FAULT_THREAD: no thread can be
-// started from this one on (from 1); makes the mark, too.
+// started from this one on (from 1); makes the mark, too. M1_FAULT_FULL: there is no room for files
+// that are given their size before they are written.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -106,6 +107,11 @@ int ftruncate(int fd, off_t size) {
   if (isWatchedFile(fd) && strike(EFBIG))
     return -1;
   return (int)syscall(SYS_ftruncate, fd, size);
+}
+int posix_fallocate(int fd, off_t offset, off_t size) {
+  if (isWatchedFile(fd) && getenv("M1_FAULT_FULL"))
+    return ENOSPC;
+  return syscall(SYS_fallocate, fd, 0, offset, size) == 0 ? 0 : errno;
 }
 int fsync(int fd) {
   if (isWatchedFile(fd) && strike(EIO))
