@@ -1,6 +1,6 @@
 // A CUDA driver and a cuBLASLt for machines without a GPU: found as libcuda.so.1 and
-// libcublasLt.so.13, it lets the runtime run its half of the work. Memory is the host's, kernels and
-// products compute nothing, so that all results are 0.
+// libcublasLt.so.13, it lets the runtime run its half of the work. Memory is the host's, kernels
+// and products compute nothing, so that all results are 0.
 //
 // M1_FAIL="NAME@N=CODE,…": the N-th call of a function gives CODE, and so do all later ones of it.
 // M1_LACKS=NAME: the driver is so old that it has no such function. M1_COUNT_CALLS: how often each
