@@ -20,7 +20,7 @@ Status load(const std::vector<uint8_t> &image, ElfCode *out) {
 
 /// Changes the first entry of the dynamic section with this tag.
 void changeEntry(std::vector<uint8_t> &image, int64_t tag,
-                 std::function<void(Elf64_Dyn &)> change) {
+                 const std::function<void(Elf64_Dyn &)> &change) {
   Elf64_Ehdr header;
   std::memcpy(&header, image.data(), sizeof header);
   for (unsigned i = 0; i < header.e_phnum; ++i) {
@@ -80,7 +80,7 @@ TEST(ElfCode, RefusesMoreThanKernels) {
     EXPECT_EQ(status.code(), StatusCode::corrupt);
     EXPECT_NE(status.message().find(test.message), std::string::npos) << status.message();
   }
-  auto changeSegments = [&](std::function<void(Elf64_Phdr &)> change) {
+  auto changeSegments = [&](const std::function<void(Elf64_Phdr &)> &change) {
     std::vector<uint8_t> changed = image;
     Elf64_Ehdr header;
     std::memcpy(&header, changed.data(), sizeof header);
@@ -120,7 +120,7 @@ TEST(ElfCode, RefusesMoreThanKernels) {
 // What does not hold together is refused by name: headers, tables, symbols and relocations.
 TEST(ElfCode, NamesWhatIsOutOfRange) {
   const std::vector<uint8_t> image = toy::readFile(TOY_KERNELS);
-  auto refusal = [&](std::function<void(std::vector<uint8_t> &)> change) {
+  auto refusal = [&](const std::function<void(std::vector<uint8_t> &)> &change) {
     std::vector<uint8_t> changed = image;
     change(changed);
     ElfCode code;
@@ -128,7 +128,7 @@ TEST(ElfCode, NamesWhatIsOutOfRange) {
     EXPECT_EQ(status.code(), StatusCode::corrupt);
     return status.message();
   };
-  auto header = [&](std::function<void(Elf64_Ehdr &)> change) {
+  auto header = [&](const std::function<void(Elf64_Ehdr &)> &change) {
     return refusal([&](std::vector<uint8_t> &bytes) {
       Elf64_Ehdr header;
       std::memcpy(&header, bytes.data(), sizeof header);
