@@ -40,6 +40,7 @@ struct CompileOptions {
   std::vector<std::string> tuning; // tables that m1-bench --tune made, for the artifact
   std::string cache;               // directory of compiled kernels (KernelCache.h); empty: none
   std::string producer;
+  std::vector<std::string> given; // flags that were given and that a MODEL may have settled
 };
 
 /// What a compilation reports while it runs; every member may be empty.

@@ -177,6 +177,15 @@ M1K_INLINE const float *scalesOf(const void *cache, long byte) {
 
 } // namespace
 
+// Causal grouped-query attention over a paged cache that already holds this step's K and V. Domain:
+// tokens, tokens_per_group a group (they may belong to several sequences); grid_x = kv_heads, a
+// group owns the heads / kv_heads query heads of KV head group_x. The token t of sequence s has
+// position context_lengths[s] - (sequence_starts[s + 1] - t) and sees positions up to its own, the
+// last `window` of them if window > 0; pages before those are not read. q, out: [T, heads *
+// head_dim]. cache: [pages][2 (K, V)][kv_heads][M1_PAGE_SIZE][head_dim] of kv_type; of M1K_I8 and
+// M1K_E4M3 the M1_PAGE_SIZE scales, float, of a head's keys, or values, in a page follow their
+// codes. block_tables: [S][dims->max_pages]. Stack: 8 * tokens_per_group * (heads / kv_heads) *
+// (head_dim + 16) bytes.
 M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
                                  const int *sequence_starts, const int *context_lengths,
                                  const int *block_tables, const m1_dims *dims, int group_x,

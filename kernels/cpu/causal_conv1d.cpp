@@ -5,6 +5,12 @@
 
 using namespace m1k;
 
+// Depthwise causal convolution of width d_conv, y[t,c] = bias[c] + Σ_j w[c,j] x[t - (d_conv - 1) +
+// j, i(c)], then silu if `silu`. Input has in_channels columns, output in_channels * repeat: each
+// input head of head_size channels serves `repeat` consecutive output heads. head_size is not read
+// when repeat is 1. Domain: sequences, one a group; grid_x = ceil(in_channels / channel_block), a
+// group owns *input* channels. w: [in_channels * repeat, d_conv]; bias may be null. state:
+// [slots][d_conv - 1][in_channels] of state_type, oldest row first. Stack: 128 * d_conv bytes.
 M1K_ENTRY void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, const float *bias,
                                      void *state, const int *sequence_starts, const int *slots,
                                      const int *positions, const m1_dims *dims, int group_x,

@@ -3,6 +3,12 @@
 
 using namespace m1k;
 
+// Of each row of logits [T, count]: scores are its softmax, or sigmoid; the `chosen` experts of
+// largest score + correction, the smaller index among equals, and their scores, divided by (their
+// sum + 1e-20) if `normalize`, times scale. With groups > 1, experts are out in all but the
+// kept_groups groups of count / groups >= 2 experts whose two largest have the largest sum.
+// Rows that hold a NaN have valid experts and weights of no meaning. correction: [count] or null. A
+// group owns rows [begin, end). Stack: 8 * count + 4 * groups bytes.
 M1K_ENTRY void m1k_cpu_router(float *weights, int *experts, const float *logits,
                               const float *correction, long begin, long end, int count, int chosen,
                               int sigmoid_scores, int normalize, float scale, int groups,
@@ -124,6 +130,13 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
 
 } // namespace
 
+// out[t, j * n + i] = Σ_c x[t, c] weight[experts[t, j] * rows + first + i, c], j < chosen; with
+// own_columns x has `chosen` ranges of k columns, of which the j-th is meant. weight:
+// [experts * rows, k]. grid_x = experts * ceil(n / block): a group owns `block` rows of one expert
+// and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
+// experts that no row names are not read. scale: [experts * rows] f32, by which the sums of a row
+// of weights are multiplied; null: 1. With `group` > 0 it is [experts * rows, ceil(k / group)] of
+// scale_type, for the sums of `group` columns (a multiple of 16), always so with weights of int4.
 M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *experts,
                                      const void *weight, const void *scale, int group_x, long begin,
                                      long end, int rows, int first, int n, int k, int chosen,
@@ -168,6 +181,7 @@ M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *expert
     flush(held);
 }
 
+// out[t, c] = Σ_j weights[t, j] x[t, j * columns + c], j < parts. A group owns rows [begin, end).
 M1K_ENTRY void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, long end,
                                int columns, int parts, int out_type, long out_stride, int x_type,
                                long x_stride, int weights_type, long weights_stride) {

@@ -19,6 +19,13 @@ M1K_INLINE float inverseNorm(const void *x, int type, long index, int count, flo
 
 } // namespace
 
+// Gated delta rule of `heads` value heads, states S of key_size rows by value_size columns. Domain:
+// sequences, one a group; grid_x = ceil(heads * value_size / channel_block), a group owns columns
+// [group_x * channel_block, …) of the states and of out. q and k have key_heads heads of key_size
+// columns, each for as many neighbouring value heads, normalised here: q̂ = scale q / sqrt(Σq² +
+// eps), k̂ = k / sqrt(Σk² + eps). S ← exp(decay[h] softplus(a[h] + dt_bias[h])) S, S ← S + k̂ ⊗
+// sigmoid(b[h]) (v[h] - Sᵀ k̂), out[h] = Sᵀ q̂. decay, dt_bias: [heads]; dt_bias may be null.
+// state: [slots][heads][key_size][value_size] of state_type. Stack: 72 * key_size bytes.
 M1K_ENTRY void m1k_cpu_gated_delta(void *out, const void *q, const void *k, const void *v,
                                    const void *a, const void *b, const float *decay,
                                    const float *dt_bias, void *state, const int *sequence_starts,

@@ -5,6 +5,15 @@
 
 using namespace m1k;
 
+// Mamba-1 scan. Domain: sequences, one a group; grid_x = ceil(d_inner / channel_block), a group
+// owns channels [group_x * channel_block, …). s[c,n] = exp(Δ A[c,n]) s[c,n] + Δ B[b,n] x[c], y[c] =
+// Σ_n s[c,n] C[k,n] + d[c] x[c], gated by silu(z[c]). B has b_columns, heads of d_state, each for
+// as many neighbouring channels: b = c / (d_inner / heads); so has C. x has x_columns columns:
+// d_inner, or fewer, then heads of d_state that stand d_inner / x_columns times in a row. Δ = dt +
+// dt_bias, through softplus if delta_softplus. a is [d_inner, d_state], negative. d, z, dt_bias may
+// be null. state: [slots][d_inner][d_state] of state_type. `share`: neighbouring channels from a
+// multiple of it on read one head of B and of C, and neighbouring columns of x. Stack: 64 * d_state
+// bytes.
 M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, const float *a,
                                       const void *b, const void *c, const float *d, const void *z,
                                       const float *dt_bias, void *state, const int *sequence_starts,

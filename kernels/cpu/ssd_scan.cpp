@@ -4,6 +4,13 @@
 
 using namespace m1k;
 
+// Mamba-2 scan of `heads` heads of P = head_dim rows by N = d_state. Domain: sequences, one a
+// group; grid_x = ceil(heads * P / channel_block), channel c = h * P + p. s[h,p,n] = exp(Δ[h] A[h])
+// s[h,p,n] + Δ[h] x[hx,p] B[hb,n], y[h,p] = Σ_n s[h,p,n] C[hc,n] + d[h] x[hx,p]. x has x_heads
+// heads of P columns, each for as many neighbouring heads: hx = h / (heads / x_heads); so have B
+// and C with heads of N columns. Δ = softplus(dt + dt_bias) if delta_softplus, else dt + dt_bias;
+// dt has `heads` columns. a, d, dt_bias: [heads]; d and dt_bias may be null. state:
+// [slots][heads][P][N] of state_type. Stack: 64 * d_state bytes.
 M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const float *a,
                                 const void *b, const void *c, const float *d, const float *dt_bias,
                                 void *state, const int *sequence_starts, const int *slots,

@@ -134,6 +134,7 @@ private:
   bool readArtifact();
   bool runPasses(llvm::function_ref<void(PassManager &)> build);
   bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
+  bool refuseGiven(llvm::ArrayRef<llvm::StringRef> flags, const Twine &why);
   bool optimize();
   bool calibrate(llvm::StringMap<std::vector<float>> &importance);
   void keepModule();
@@ -222,6 +223,14 @@ bool Compilation::checkOptions() {
   return true;
 }
 
+/// An error for a flag that was given and would be without effect.
+bool Compilation::refuseGiven(llvm::ArrayRef<llvm::StringRef> flags, const Twine &why) {
+  for (const std::string &flag : options.given)
+    if (llvm::is_contained(flags, flag))
+      return fail(llvm::createStringError(flag + ": " + options.model + " " + why));
+  return true;
+}
+
 bool Compilation::readTuning() {
   for (const std::string &path : options.tuning) {
     m1rt::MappedFile file;
@@ -284,7 +293,11 @@ bool Compilation::parseModel() {
   llvm::SourceMgr source;
   source.AddNewSourceBuffer(std::move(*text), llvm::SMLoc());
   module = parseSourceFile<ModuleOp>(source, &context);
-  if (!module)
+  if (!module || !refuseGiven({"--activation-type", "--state-type", "--kv-type", "--max-context"},
+                              "is a module, which says it"))
+    return false;
+  if (isPlanned() &&
+      !refuseGiven({"--target", "--cpu"}, "is a plan already, whose kernels are chosen"))
     return false;
   if (options.emit != Emit::artifact)
     return save("1-m1.mlir");

@@ -6,6 +6,7 @@
 #include "../Support/Sanitized.h"
 #include "../Support/TestSeed.h"
 #include "m1k_cpu.h"
+#include "m1k_cpu_entries.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -20,7 +20,7 @@ Status load(const std::vector<uint8_t> &image, ElfCode *out) {
 
 /// Changes the first entry of the dynamic section with this tag.
 void changeEntry(std::vector<uint8_t> &image, int64_t tag,
-                 std::function<void(Elf64_Dyn &)> change) {
+                 const std::function<void(Elf64_Dyn &)> &change) {
   Elf64_Ehdr header;
   std::memcpy(&header, image.data(), sizeof header);
   for (unsigned i = 0; i < header.e_phnum; ++i) {
@@ -80,7 +80,7 @@ TEST(ElfCode, RefusesMoreThanKernels) {
     EXPECT_EQ(status.code(), StatusCode::corrupt);
     EXPECT_NE(status.message().find(test.message), std::string::npos) << status.message();
   }
-  auto changeSegments = [&](std::function<void(Elf64_Phdr &)> change) {
+  auto changeSegments = [&](const std::function<void(Elf64_Phdr &)> &change) {
     std::vector<uint8_t> changed = image;
     Elf64_Ehdr header;
     std::memcpy(&header, changed.data(), sizeof header);
@@ -115,6 +115,90 @@ TEST(ElfCode, RefusesMoreThanKernels) {
   ElfCode code;
   EXPECT_FALSE(load(toy::readFile("/lib/x86_64-linux-gnu/libm.so.6"), &code).ok());
   EXPECT_FALSE(load(toy::readFile("/proc/self/exe"), &code).ok());
+}
+
+// What does not hold together is refused by name: headers, tables, symbols and relocations.
+TEST(ElfCode, NamesWhatIsOutOfRange) {
+  const std::vector<uint8_t> image = toy::readFile(TOY_KERNELS);
+  auto refusal = [&](const std::function<void(std::vector<uint8_t> &)> &change) {
+    std::vector<uint8_t> changed = image;
+    change(changed);
+    ElfCode code;
+    Status status = load(changed, &code);
+    EXPECT_EQ(status.code(), StatusCode::corrupt);
+    return status.message();
+  };
+  auto header = [&](const std::function<void(Elf64_Ehdr &)> &change) {
+    return refusal([&](std::vector<uint8_t> &bytes) {
+      Elf64_Ehdr header;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      change(header);
+      std::memcpy(bytes.data(), &header, sizeof header);
+    });
+  };
+  const std::string cannot = "the code cannot be loaded: ";
+  EXPECT_EQ(refusal([](std::vector<uint8_t> &bytes) { bytes.resize(20); }),
+            cannot + "it is not an ELF file");
+  EXPECT_EQ(header([](Elf64_Ehdr &h) { h.e_ident[1] = 'e'; }), cannot + "it is not an ELF file");
+  EXPECT_EQ(header([](Elf64_Ehdr &h) { h.e_machine = EM_AARCH64; }),
+            cannot + "it is no shared object for x86-64");
+  EXPECT_EQ(header([](Elf64_Ehdr &h) { h.e_phoff = ~0ull - 8; }),
+            cannot + "its program headers are out of range");
+
+  // An entry of the dynamic section: that of the tag changed, or one more where it ends.
+  auto entries = [&](std::vector<std::pair<int64_t, uint64_t>> values) {
+    return refusal([&](std::vector<uint8_t> &bytes) {
+      for (auto [tag, value] : values)
+        changeEntry(bytes, tag < 0 ? -tag : DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
+          entry.d_tag = tag < 0 ? -tag : tag;
+          entry.d_un.d_val = value;
+        });
+    });
+  };
+  const uint64_t far = uint64_t(1) << 40;
+  EXPECT_EQ(entries({{-DT_SYMENT, 25}}), cannot + "its symbols have 25 bytes");
+  EXPECT_EQ(entries({{DT_RELAENT, 23}}), cannot + "its relocations have 23 bytes");
+  EXPECT_EQ(entries({{DT_PLTREL, DT_REL}}), cannot + "its relocations are of an unknown kind");
+  EXPECT_EQ(entries({{DT_FLAGS, DF_TEXTREL}}), cannot + "it has the flags 0x4");
+  EXPECT_EQ(entries({{DT_FLAGS_1, DF_1_NODELETE}}), cannot + "it has the flags 1 0x8");
+  EXPECT_EQ(entries({{-DT_STRTAB, far}}), cannot + "its names are out of range");
+  EXPECT_EQ(entries({{-DT_STRSZ, 0}}), cannot + "its names are out of range");
+  EXPECT_EQ(entries({{-DT_SYMTAB, far}}), cannot + "its symbols are out of range");
+  EXPECT_EQ(entries({{-DT_GNU_HASH, far}}), cannot + "its hash table is out of range");
+  EXPECT_EQ(entries({{DT_HASH, far}}), cannot + "its hash table is out of range");
+  EXPECT_EQ(entries({{DT_RELA, far}, {DT_RELASZ, 24}}),
+            cannot + "its relocations are out of range");
+  EXPECT_EQ(entries({{DT_RELASZ, 12}}), cannot + "its relocations are out of range");
+
+  // A relocation, in the unused end of the dynamic section, of that section's first word.
+  auto relocation = [&](uint64_t type, uint64_t symbol, uint64_t addend, bool ofCode = false) {
+    return refusal([&](std::vector<uint8_t> &bytes) {
+      Elf64_Ehdr header;
+      std::memcpy(&header, bytes.data(), sizeof header);
+      for (unsigned i = 0; i < header.e_phnum; ++i) {
+        Elf64_Phdr segment;
+        std::memcpy(&segment, bytes.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+        if (segment.p_type != PT_DYNAMIC)
+          continue;
+        Elf64_Rela entry = {ofCode ? sizeof header : segment.p_vaddr, ELF64_R_INFO(symbol, type),
+                            int64_t(addend)};
+        const uint64_t at = segment.p_filesz - sizeof entry;
+        std::memcpy(bytes.data() + segment.p_offset + at, &entry, sizeof entry);
+        for (auto [tag, value] : {std::pair<int64_t, uint64_t>{DT_RELA, segment.p_vaddr + at},
+                                  {DT_RELASZ, sizeof entry}})
+          changeEntry(bytes, DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
+            entry.d_tag = tag;
+            entry.d_un.d_val = value;
+          });
+      }
+    });
+  };
+  EXPECT_EQ(relocation(R_X86_64_RELATIVE, 0, 0, true),
+            cannot + "a relocation changes what is not data");
+  EXPECT_EQ(relocation(R_X86_64_RELATIVE, 0, far), cannot + "a relocation leads out of it");
+  EXPECT_EQ(relocation(R_X86_64_TPOFF64, 0, 0), cannot + "a relocation is of type 18");
+  EXPECT_EQ(relocation(R_X86_64_64, 0, 0), cannot + "it calls \"\", which it does not hold");
+  EXPECT_EQ(relocation(R_X86_64_64, 99, 0), cannot + "symbol 99 is out of range");
 }
 
 // Damage anywhere, cuts at any place: an error or an object that loads, and never a crash.

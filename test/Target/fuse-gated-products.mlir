@@ -3,10 +3,17 @@
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_80,sm_90,sm_100},m1-plan)' | FileCheck %s --check-prefix=CHIPS
 // RUN: m1-compile %s --weights dummy:1 --target cuda:sm_90 --remarks -o %t.m1a 2>&1 | FileCheck %s --check-prefix=REMARKS
 // RUN: m1-dump %t.m1a | FileCheck %s --check-prefix=DUMP
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},m1-plan)' -o %t.plan.mlir
+// RUN: m1-opt %t.plan.mlir --m1-plan | diff - %t.plan.mlir
+// RUN: m1-compile %t.plan.mlir --emit plan | grep . > %t.again.mlir
+// RUN: grep . %t.plan.mlir | diff - %t.again.mlir
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches,plan-fuse-gated-products))' -o %t.fused.mlir
+// RUN: m1-opt %t.fused.mlir --m1-plan | diff - %t.plan.mlir
 
 // Prefill is there twice: for many rows the product and the silu·mul that alone reads it are one
 // launch, and the rows between them need no memory. The small product keeps its own. From 16000
-// rows on no last round of 132 blocks costs more than it may.
+// rows on no last round of 132 blocks costs more than it may. A plan that went through the passes,
+// with places or without, goes through them again unchanged.
 // STATISTICS: plan-fuse-gated-products functions 1
 // STATISTICS: plan-fuse-gated-products gates 1
 

@@ -1,6 +1,8 @@
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches{chains=false}))' --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},m1-plan)' | m1-opt --verify-each | FileCheck %s --check-prefix=PLACED
+// RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan.function(plan-place-buffers)))' -o %t.placed.mlir
+// RUN: m1-opt %t.placed.mlir --m1-plan | diff - %t.placed.mlir
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_90},plan.target(plan-fuse-launches))' --m1-statistics 2>%t.statistics | FileCheck %s --check-prefix=CHAINCHECK
 // RUN: FileCheck %s --check-prefix=CHAINED --input-file=%t.statistics
 // RUN: m1-opt %s --pass-pipeline='builtin.module(m1-convert-to-plan{target=cuda:sm_80},plan.target(plan-fuse-launches))' | FileCheck %s --check-prefix=APART

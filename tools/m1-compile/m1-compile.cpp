@@ -81,6 +81,14 @@ std::string check(const CLI::App &app, Arguments *arguments) {
     return "--calibrate runs the model of a checkpoint, with its weights and tokenizer";
   if (!options.quantize.empty() && !options.passPipeline.empty())
     return "--quantize has no effect with --pass-pipeline; name m1-quantize-weights there";
+  for (const char *flag : {"--target", "--cpu"})
+    if (app.count(flag) > 0 && !options.passPipeline.empty())
+      return std::string(flag) + " has no effect with --pass-pipeline; name it in " +
+             "m1-convert-to-plan there";
+  for (const char *flag :
+       {"--activation-type", "--state-type", "--kv-type", "--max-context", "--target", "--cpu"})
+    if (app.count(flag) > 0)
+      options.given.push_back(flag);
   if (!options.tuning.empty() && options.emit != m1c::Emit::artifact)
     return "--tuning needs --emit artifact, which is what holds the table";
   if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))

@@ -182,10 +182,13 @@ void FuseGatedProductsPass::runOnOperation() {
   chip = findCudaChip(target.getChip().value_or(""));
   if (!chip || !cuda::tuningFor(*chip).warpgroups)
     return; // another device or chip
+  if (llvm::any_of(target.getOps<plan::FunctionOp>(),
+                   [](plan::FunctionOp function) { return function.getMinRows() > 0; }))
+    return; // it has been here
   specs.clear();
   kernels.clear();
   for (auto function : llvm::make_early_inc_range(target.getOps<plan::FunctionOp>())) {
-    if (function.getEntryName() != "prefill" || function.getMaxRows() || function.getMinRows())
+    if (function.getEntryName() != "prefill" || function.getMaxRows() || function.isPlaced())
       continue;
     SmallVector<GatedMlp> mlps;
     for (auto product : function.getOps<plan::GemmOp>())

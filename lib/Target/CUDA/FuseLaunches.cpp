@@ -683,6 +683,8 @@ void FuseLaunchesPass::runOnOperation() {
   if (!readKernels())
     return signalPassFailure();
   for (auto function : target.getOps<plan::FunctionOp>()) {
+    if (function.isPlaced())
+      continue; // for the lifetimes that it has
     SmallVector<Step> gathers, makers;
     ScanFuser scanFuser(*this, function, *chip);
     scans = &scanFuser;

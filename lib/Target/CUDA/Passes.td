@@ -28,7 +28,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     It refuses, with a remark that says why, a convolution or product that something else reads too,
     a projection of dt with quantised weights or a bias of its own, and neighbours whose types or
     head sizes the kernels do not take. Prefill keeps its other launches: there a launch costs
-    nothing. Other devices are left alone.
+    nothing. Other devices are left alone, and functions whose buffers have places.
 
     Before:
     ```mlir
@@ -91,7 +91,8 @@ def FuseGatedProductsPass : Pass<"plan-fuse-gated-products", "::mlir::plan::Targ
 
     It refuses, with a remark that says why, products with a bias, of other types, of weights that a
     launch makes, of sizes that are no multiples of 8, and small ones, whose plan it would double
-    for nothing. Other devices and chips are left alone.
+    for nothing. Other devices and chips are left alone, functions whose buffers have places, and
+    plans that have a function for many rows.
 
     Before:
     ```mlir

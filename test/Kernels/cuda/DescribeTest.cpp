@@ -164,6 +164,55 @@ TEST(Describe, NamesContradictions) {
   EXPECT_FALSE(describe(sample, "k").error.empty());
 }
 
+// What kernels cannot do is said in words that plan passes and selectors hand on.
+TEST(Describe, SaysWhatItRefuses) {
+  Tuning other;
+  other.warpgroups = false;
+  Linear facts = linear(64, 64);
+  EXPECT_EQ(refusal_of_chain(facts), "");
+  EXPECT_EQ(refusal_of_chain(facts, other), "no chip of sm_90");
+  facts.max_rows = 9;
+  EXPECT_EQ(refusal_of_chain(facts), "expected max_rows of at most 8, got 9");
+  facts.w_type = Type::i8;
+  EXPECT_EQ(refusal_of_chain(facts), "x and weight are not of bf16");
+  EXPECT_NE(describe(LinearChain{}, "k").error.find("expected products, and a chip with "),
+            std::string::npos);
+  facts = linear(64, 64);
+  facts.gated = facts.has_bias = true;
+  EXPECT_EQ(describe(facts, "k").error,
+            "a gated linear has neither bias nor residual nor a norm of its output");
+
+  KvWrite write;
+  write.kv_heads = 2;
+  write.head_dim = 64;
+  write.kv_type = Type::bf16;
+  EXPECT_EQ(describe(write, "k").error, "expected a cache of i8 or e4m3");
+  write.head_dim = 0;
+  EXPECT_EQ(describe(write, "k").error, "sizes must be positive");
+  Attention attention = m1_attention();
+  attention.shared = true;
+  EXPECT_NE(
+      describe(attention, "k").error.find("prefixes are shared in decode only, by bf16 heads"),
+      std::string::npos);
+  Router router;
+  router.experts = 4;
+  router.chosen = 5;
+  EXPECT_EQ(describe(router, "k").error.rfind("expected chosen from 1 to 4, got 5", 0), 0u);
+  GatedRmsNorm norm;
+  norm.features = 100;
+  norm.groups = 3;
+  EXPECT_EQ(describe(norm, "k").error, "expected features in whole groups, got 100 in 3");
+  EXPECT_EQ(describe(ClearCounters{}, "k").error, "expected counters, got 0");
+
+  SsdScan ssd = m1_ssd();
+  ssd.decode = true;
+  ScanNeighbours n;
+  n.few = true;
+  n.norm_groups = 7;
+  EXPECT_NE(describe(ssd, n, "k").error.find("expected channels in whole groups, got "),
+            std::string::npos);
+}
+
 // Operands come in the order of m1c::KernelSpec, without the absent ones.
 TEST(Describe, OperandsFollowTheContract) {
   SelectiveScan scan = m1_scan();

@@ -1,0 +1,11 @@
+# cmake -DOUTPUT=f.h -DFILES="a.cpp;b.cpp" -P entries.cmake: declares the M1K_ENTRY functions that the files define.
+set(text "#include \"m1k_abi.h\"\n\nextern \"C\" {\n")
+foreach(file IN LISTS FILES)
+  file(READ ${file} content)
+  string(REGEX MATCHALL "M1K_ENTRY void [a-z0-9_]+\\([^)]*\\)" entries "${content}")
+  foreach(entry IN LISTS entries)
+    string(REPLACE "M1K_ENTRY " "" entry "${entry}")
+    string(APPEND text "${entry};\n")
+  endforeach()
+endforeach()
+file(WRITE ${OUTPUT} "${text}}\n")
