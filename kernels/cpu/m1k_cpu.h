@@ -32,6 +32,9 @@
 #define M1K_I4 3
 #define M1K_E4M3 4 // of weights and caches
 #define M1K_F16 5  // of states and scales
+// Of scales of groups: f32, behind each a minimum of f32. Weights are code * scale - minimum; int4
+// are from 0 to 15.
+#define M1K_F32_MINIMUM 6
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -168,7 +171,8 @@ void m1k_cpu_router(float *weights, int *experts, const float *logits, const flo
 // and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
 // experts that no row names are not read. scale: [experts * rows] f32, by which the sums of a row
 // of weights are multiplied; null: 1. With `group` > 0 it is [experts * rows, ceil(k / group)] of
-// scale_type, for the sums of `group` columns (a multiple of 16), always so with weights of int4.
+// scale_type, for the weights of `group` columns (a multiple of 16), always so with weights of
+// int4.
 void m1k_cpu_expert_linear(void *out, const void *x, const int *experts, const void *weight,
                            const void *scale, int group_x, long begin, long end,
                            // constants
@@ -186,8 +190,8 @@ void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, 
 // tile registers of a CPU with amx_bf16: products of bf16 summed in f32, of i8 and e4m3 exactly, of
 // weights in groups after they were multiplied by their scale and rounded. A group owns rows
 // [begin, end), at most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k];
-// scale: [n] f32; with `group` > 0, a multiple of 32, [n, ceil(k / group)] of scale_type for so
-// many columns, always so with weights of int4; row_scale: [T] or null; bias: [n] or null. Weights
+// scale: [n] f32; with `group` > 0, 16 or a multiple of 32, [n, ceil(k / group)] of scale_type for
+// so many columns, always so with weights of int4, never of 16; row_scale: [T] or null; bias: [n] or null. Weights
 // become tiles `chunk` columns, a multiple of 128, at a time; of integers and at most 32 rows of x,
 // those rows do. The process must have the system's permission. Stack: 2 * block * chunk +
 // 4 * block * tokens + 64 * tokens bytes, block and tokens rounded up to 32, and 20 KiB.

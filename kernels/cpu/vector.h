@@ -119,9 +119,16 @@ M1K_INLINE void *at(void *base, int type, long index) {
 M1K_INLINE float loadOne(const void *base, int type, long index) {
   if (type == M1K_F32)
     return static_cast<const float *>(base)[index];
+  if (type == M1K_F32_MINIMUM)
+    return static_cast<const float *>(base)[2 * index];
   if (type == M1K_F16)
     return static_cast<float>(static_cast<const _Float16 *>(base)[index]);
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
+}
+
+/// The minimum beside element `index` of an array of M1K_F32_MINIMUM.
+M1K_INLINE float loadMinimum(const void *base, long index) {
+  return static_cast<const float *>(base)[2 * index + 1];
 }
 
 /// Asks for the cache line of element `index` of an array of `type`. Rows lie far apart, so that
@@ -135,12 +142,14 @@ M1K_INLINE void prefetch(const void *base, int type, long index) {
 /// A row of int4 is whole blocks of 128 columns.
 M1K_INLINE long int4RowBytes(int columns) { return (columns + 127) / 128 * 64; }
 
-/// The 16 columns from `column`, a multiple of 16, on of a row of int4.
-M1K_INLINE Floats loadInt4(const void *row, int column) {
+/// The 16 columns from `column`, a multiple of 16, on of a row of int4, from 0 to 15 if `counted`.
+M1K_INLINE Floats loadInt4(const void *row, int column, bool counted) {
   Halves words;
   __builtin_memcpy(&words, static_cast<const char *>(row) + column / 128 * 64 + column % 32 * 2,
                    sizeof(words));
   Ints wide = __builtin_convertvector(words, Ints);
+  if (counted)
+    return __builtin_convertvector(wide >> column % 128 / 32 * 4 & 15, Floats);
   return __builtin_convertvector(wide << (28 - column % 128 / 32 * 4) >> 28, Floats);
 }
 

@@ -389,6 +389,7 @@ private:
     format.packing = isGptq ? CodePacking::gptq : CodePacking::awq;
     format.zeros = !isGptq                     ? ZeroPacking::awq
                    : quantisation.isSecondGptq ? ZeroPacking::gptqSecond
+                   : quantisation.isGptqModels ? ZeroPacking::gptqWords
                                                : ZeroPacking::gptq;
     int64_t sizes[] = {codes.shape[0], codes.shape[1]};
     if (__builtin_mul_overflow(sizes[isGptq ? 0 : 1], n, &sizes[isGptq ? 0 : 1]) ||
