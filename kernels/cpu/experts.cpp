@@ -110,7 +110,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
     for (int g = 0; g < groups; ++g) {
       float factors[Rows], minimums[Rows];
       for (int r = 0; r < Rows; ++r) {
-        factors[r] = loadOne(scale, scaleType, (row + r) * groups + g);
+        factors[r] = loadScale(scale, scaleType, (row + r) * groups + g);
         minimums[r] = hasMinimums ? loadMinimum(scale, (row + r) * groups + g) : 0.0f;
       }
       forVectors(least(group, k - g * group), [&](int i, int width) M1K_BODY {

@@ -129,7 +129,7 @@ struct VectorUnpacker {
         if (plane % (w.group / 32) == 0) {
           const long place = w.scaleAt + r * w.scalesOfRow + plane * groups / 4;
           const V numbers =
-              codes * loadOne(w.scale, w.scaleType, place) - loadMinimum(w.scale, place);
+              codes * loadScale(w.scale, w.scaleType, place) - loadMinimum(w.scale, place);
           round(numbers, numbers, reinterpret_cast<char *>(&table));
         }
         // Twice the same sixteen: an index's bits above the fourth count for nothing.
@@ -153,7 +153,8 @@ struct VectorUnpacker {
           Quarter codes;
           __builtin_memcpy(&codes, at + c + 16 * half, sizeof(codes));
           const long place = w.scaleAt + r * w.scalesOfRow + (c + 16 * half) / w.group;
-          numbers[half] = __builtin_convertvector(codes, V) * loadOne(w.scale, w.scaleType, place);
+          numbers[half] =
+              __builtin_convertvector(codes, V) * loadScale(w.scale, w.scaleType, place);
           if (hasMinimums)
             numbers[half] = numbers[half] - loadMinimum(w.scale, place);
         }
@@ -314,15 +315,21 @@ template <class Tiles> struct TileLinear {
       else
         v[half] = present > 0 ? load(at, weightType, from, present) : Floats(0.0f);
     }
-    if (group) {
+    if (hasMinimums() || (group && group < tileDepth)) {
       for (int half = 0; half < 2; ++half) {
-        Floats &values = v[half];
-        const int from = group < tileDepth ? least(column + half * lanes, k - 1) : column;
+        const int from = least(column + half * lanes, k - 1);
         const long place = row * ((k + group - 1) / group) + from / group;
-        values = values * loadOne(scale, scaleType, place);
+        v[half] = v[half] * loadScale(scale, scaleType, place);
         if (hasMinimums())
-          values = values - loadMinimum(scale, place);
-        const Bits u = bits<Bits>(values);
+          v[half] = v[half] - loadMinimum(scale, place);
+        const Bits u = bits<Bits>(v[half]);
+        v[half] = bits<Floats>(u + 0x7fffu + ((u >> 16) & 1u));
+      }
+    } else if (group) {
+      const float factor =
+          loadOne(scale, scaleType, row * ((k + group - 1) / group) + column / group);
+      for (Floats &values : v) {
+        const Bits u = bits<Bits>(values * factor);
         values = bits<Floats>(u + 0x7fffu + ((u >> 16) & 1u));
       }
     }

@@ -119,14 +119,18 @@ M1K_INLINE void *at(void *base, int type, long index) {
 M1K_INLINE float loadOne(const void *base, int type, long index) {
   if (type == M1K_F32)
     return static_cast<const float *>(base)[index];
-  if (type == M1K_F32_MINIMUM)
-    return static_cast<const float *>(base)[2 * index];
   if (type == M1K_F16)
     return static_cast<float>(static_cast<const _Float16 *>(base)[index]);
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
 }
 
-/// The minimum beside element `index` of an array of M1K_F32_MINIMUM.
+/// Scale `index` of groups, also of those with minimums.
+M1K_INLINE float loadScale(const void *base, int type, long index) {
+  return type == M1K_F32_MINIMUM ? static_cast<const float *>(base)[2 * index]
+                                 : loadOne(base, type, index);
+}
+
+/// The minimum beside it, of M1K_F32_MINIMUM.
 M1K_INLINE float loadMinimum(const void *base, long index) {
   return static_cast<const float *>(base)[2 * index + 1];
 }

@@ -20,7 +20,7 @@ struct PlainUnpacker {
         float value = static_cast<float>(code(w.from + r * w.stride, c));
         const long place = w.group ? w.scaleAt + r * w.scalesOfRow + c / w.group : 0;
         if (w.group)
-          value *= m1k::loadOne(w.scale, w.scaleType, place);
+          value *= m1k::loadScale(w.scale, w.scaleType, place);
         if (w.scaleType == M1K_F32_MINIMUM)
           value -= m1k::loadMinimum(w.scale, place);
         const uint16_t half = toBf16(value);
