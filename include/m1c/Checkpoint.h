@@ -63,14 +63,21 @@ struct SourceTensor {
 };
 
 /// Rows of integers of so many bits, with a scale of f16 or bf16 for each `group` (32, 64 or 128)
-/// columns.
+/// columns, of f32 for each 16, or with a scale and a minimum of f32 each: code · scale - minimum.
+/// Integers of four bits are from 0 to 15 with minimums, else from -8 to 7.
 struct StoredGroups {
   int bits; // 4 or 8
   int64_t group;
   StoredType scales;
+  bool hasMinimums = false;
 
+  /// Of what a group has beside its integers.
+  int64_t scaleBytes() const { return byteWidth(scales) * (hasMinimums ? 2 : 1); }
+  /// Whether GPUs have kernels for such, too.
+  bool isPlain() const { return scales != StoredType::f32; }
   bool operator==(const StoredGroups &other) const {
-    return bits == other.bits && group == other.group && scales == other.scales;
+    return bits == other.bits && group == other.group && scales == other.scales &&
+           hasMinimums == other.hasMinimums;
   }
 };
 
@@ -90,8 +97,8 @@ public:
   virtual bool readE4m3Row(int64_t, uint8_t *, float *) const { return false; }
   /// What its rows are in the file, where that is integers in groups.
   virtual std::optional<StoredGroups> storedGroups() const { return std::nullopt; }
-  /// Of a row of those the integers, a byte each, and the bits of the scales.
-  virtual void readGroups(int64_t, int8_t *, uint16_t *) const {
+  /// Of a row of those the integers, a byte each, and what the groups have, scaleBytes each.
+  virtual void readGroups(int64_t, int8_t *, char *) const {
     llvm_unreachable("only where storedGroups says so");
   }
 

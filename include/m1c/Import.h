@@ -17,8 +17,9 @@ struct ImportOptions {
   mlir::Type kvType;
   /// Only the configuration is read; weights keep their source names, and `data` stays empty.
   bool dummy = false;
-  /// Whether integers in groups will stay as the checkpoint holds them, for the remark.
-  bool keepsGroups = false;
+  /// Whether integers in groups will stay as the checkpoint holds them, or plain ones alone
+  /// (StoredGroups::isPlain), for the remark.
+  bool keepsGroups = false, keepsPlainGroups = false;
   /// All matrices in f32, whatever their stored type.
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.

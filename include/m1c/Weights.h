@@ -14,8 +14,8 @@ using WeightSink = llvm::function_ref<mlir::LogicalResult(llvm::ArrayRef<char> b
 constexpr llvm::StringLiteral columnImportanceName = "m1.column_importance";
 
 /// Sets m1::storedCodesName and m1::storedScalesName on every weight all of whose sources hold such
-/// groups (TensorCode::storedGroups). Whether there is one.
-bool markStoredGroups(mlir::ModuleOp module, const CheckpointData &data);
+/// groups (TensorCode::storedGroups), or, if `onlyPlain`, plain ones. Whether there is one.
+bool markStoredGroups(mlir::ModuleOp module, const CheckpointData &data, bool onlyPlain);
 
 /// Bytes of all elements of the weight.
 int64_t getWeightBytes(mlir::m1::WeightOp weight);

@@ -92,17 +92,21 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
       sums[r][m] = 0.0f;
-  // `factors`: the scales of a group that the columns belong to, or null.
-  auto addProducts = [&](int i, int width, const float *factors) M1K_BODY {
+  const bool hasMinimums = scaleType == M1K_F32_MINIMUM;
+  // `factors`, `minimums`: of a group that the columns belong to; null without groups.
+  auto addProducts = [&](int i, int width, const float *factors, const float *minimums) M1K_BODY {
     Floats columns[Tokens];
     for (int m = 0; m < Tokens; ++m)
       columns[m] = load(x, xType, xAt[m] + i, width);
     for (int r = 0; r < Rows; ++r) {
       Floats w = weightType == M1K_I4
-                     ? loadInt4(static_cast<const char *>(weight) + (row + r) * int4RowBytes(k), i)
+                     ? loadInt4(static_cast<const char *>(weight) + (row + r) * int4RowBytes(k), i,
+                                hasMinimums)
                      : load(weight, weightType, (row + r) * k + i, width);
       if (factors)
-        w = w * factors[r]; // exact: some 19 bits
+        w = w * factors[r]; // exact: some 19 bits, or rounded where the scale has as many
+      if (factors && hasMinimums)
+        w = w - minimums[r];
       for (int m = 0; m < Tokens; ++m)
         sums[r][m] = sums[r][m] + w * columns[m];
     }
@@ -110,14 +114,17 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   if (group) {
     const int groups = (k + group - 1) / group;
     for (int g = 0; g < groups; ++g) {
-      float factors[Rows];
-      for (int r = 0; r < Rows; ++r)
-        factors[r] = loadOne(scale, scaleType, (row + r) * groups + g);
-      forVectors(least(group, k - g * group),
-                 [&](int i, int width) M1K_BODY { addProducts(g * group + i, width, factors); });
+      float factors[Rows], minimums[Rows];
+      for (int r = 0; r < Rows; ++r) {
+        factors[r] = loadScale(scale, scaleType, (row + r) * groups + g);
+        minimums[r] = hasMinimums ? loadMinimum(scale, (row + r) * groups + g) : 0.0f;
+      }
+      forVectors(least(group, k - g * group), [&](int i, int width) M1K_BODY {
+        addProducts(g * group + i, width, factors, minimums);
+      });
     }
   } else {
-    forVectors(k, [&](int i, int width) M1K_BODY { addProducts(i, width, nullptr); });
+    forVectors(k, [&](int i, int width) M1K_BODY { addProducts(i, width, nullptr, nullptr); });
   }
   const bool scaled = scale && !group;
   for (int r = 0; r < Rows; ++r)
@@ -136,7 +143,8 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
 // and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
 // experts that no row names are not read. scale: [experts * rows] f32, by which the sums of a row
 // of weights are multiplied; null: 1. With `group` > 0 it is [experts * rows, ceil(k / group)] of
-// scale_type, for the sums of `group` columns (a multiple of 16), always so with weights of int4.
+// scale_type, for the weights of `group` columns (a multiple of 16), always so with weights of
+// int4.
 M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *experts,
                                      const void *weight, const void *scale, int group_x, long begin,
                                      long end, int rows, int first, int n, int k, int chosen,

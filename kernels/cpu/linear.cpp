@@ -53,9 +53,9 @@ struct AmxTiles : VectorUnpacker {
 // tile registers of a CPU with amx_bf16: products of bf16 summed in f32, of i8 and e4m3 exactly, of
 // weights in groups after they were multiplied by their scale and rounded. A group owns rows
 // [begin, end), at most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k];
-// scale: [n] f32; with `group` > 0, a multiple of 32, [n, ceil(k / group)] of scale_type for so
-// many columns, always so with weights of int4; row_scale: [T] or null; bias: [n] or null. Weights
-// become tiles `chunk` columns, a multiple of 128, at a time; of integers and at most 32 rows of x,
+// scale: [n] f32; with `group` > 0, 16 or a multiple of 32, [n, ceil(k / group)] of scale_type for
+// so many columns, always so with weights of int4, never of 16; row_scale: [T] or null; bias: [n] or
+// null. Weights become tiles `chunk` columns, a multiple of 128, at a time; of integers and at most 32 rows of x,
 // those rows do. The process must have the system's permission. Stack: 2 * block * chunk +
 // 4 * block * tokens + 64 * tokens bytes, block and tokens rounded up to 32, and 20 KiB.
 M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void *weight,

@@ -34,6 +34,9 @@
 #define M1K_I4 3
 #define M1K_E4M3 4 // of weights and caches
 #define M1K_F16 5  // of states and scales
+// Of scales of groups: f32, behind each a minimum of f32. Weights are code * scale - minimum; int4
+// are from 0 to 15.
+#define M1K_F32_MINIMUM 6
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.

@@ -55,9 +55,9 @@ constexpr int unpackColumns = 128; // of a row that are unpacked at a time
 constexpr long unpackBytes = 2 * unpackColumns;
 
 /// Weights of integers, `rows` times unpackColumns columns from `from` on, a row every `stride`
-/// bytes. With `group` the columns of a row have a scale for each so many, which lie together;
-/// those of the next row are `scalesOfRow` further. `ahead`: where, from what is read, the memory
-/// lies that is asked for on the way.
+/// bytes. With `group` the columns of a row have a scale for each so many (and of scaleType
+/// M1K_F32_MINIMUM a minimum), which lie together; those of the next row are `scalesOfRow` further.
+/// `ahead`: where, from what is read, the memory lies that is asked for on the way.
 struct PackedWeights {
   const char *from;
   long stride;
@@ -68,8 +68,9 @@ struct PackedWeights {
   long ahead;
 };
 
-/// Makes bf16 of integers, or of their products with scales, which it rounds: unpackBytes a row,
-/// one row after another, by instructions of AVX512-BF16.
+/// Makes bf16 of integers, or of their products with scales, less minimums, which it rounds:
+/// unpackBytes a row, one row after another, by instructions of AVX512-BF16. What has minimums has
+/// functions of its own, which are called: inlined, they kept those of the rest from being so.
 struct VectorUnpacker {
   typedef float V __attribute__((vector_size(64)));
   typedef short Words __attribute__((vector_size(64)));
@@ -112,6 +113,52 @@ struct VectorUnpacker {
                                                        : isUpper ? index[plane] | 16
                                                                  : index[plane] & 15));
         __builtin_memcpy(to + 64 * plane, &value, sizeof(value));
+      }
+    }
+  }
+
+  M1K_AVX512 __attribute__((noinline)) static void int4WithMinimums(const PackedWeights &w, char *to) {
+    const V codes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    const int groups = unpackColumns / w.group;
+    for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
+      const char *at = w.from + r * w.stride;
+      __builtin_prefetch(at + w.ahead, 0, 2);
+      Words words, table;
+      __builtin_memcpy(&words, at, sizeof(words));
+      for (int plane = 0; plane < 4; ++plane) {
+        if (plane % (w.group / 32) == 0) {
+          const long place = w.scaleAt + r * w.scalesOfRow + plane * groups / 4;
+          const V numbers =
+              codes * loadScale(w.scale, w.scaleType, place) - loadMinimum(w.scale, place);
+          round(numbers, numbers, reinterpret_cast<char *>(&table));
+        }
+        // Twice the same sixteen: an index's bits above the fourth count for nothing.
+        const Words value = reinterpret_cast<Words>(
+            __builtin_ia32_permvarhi512(table, words >> static_cast<short>(4 * plane)));
+        __builtin_memcpy(to + 64 * plane, &value, sizeof(value));
+      }
+    }
+  }
+
+  /// Of groups of 16, and of groups with minimums.
+  M1K_AVX512 __attribute__((noinline)) static void int8OfAnyGroups(const PackedWeights &w, char *to) {
+    const bool hasMinimums = w.scaleType == M1K_F32_MINIMUM;
+    for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
+      const char *at = w.from + r * w.stride;
+      for (int line = 0; line < unpackColumns; line += 64)
+        __builtin_prefetch(at + w.ahead + line, 0, 2);
+      for (int c = 0; c < unpackColumns; c += 32) {
+        V numbers[2];
+        for (int half = 0; half < 2; ++half) {
+          Quarter codes;
+          __builtin_memcpy(&codes, at + c + 16 * half, sizeof(codes));
+          const long place = w.scaleAt + r * w.scalesOfRow + (c + 16 * half) / w.group;
+          numbers[half] =
+              __builtin_convertvector(codes, V) * loadScale(w.scale, w.scaleType, place);
+          if (hasMinimums)
+            numbers[half] = numbers[half] - loadMinimum(w.scale, place);
+        }
+        round(numbers[0], numbers[1], to + 2 * c);
       }
     }
   }
@@ -228,6 +275,7 @@ template <class Tiles> struct TileLinear {
   typedef unsigned short Pairs __attribute__((ext_vector_type(32)));
   static constexpr int pair = 2 * tileRows; // tokens, or weight rows, of two tiles
   static M1K_BODY int pairsOf(int rows) { return (rows + pair - 1) / pair; }
+  M1K_BODY bool hasMinimums() const { return scaleType == M1K_F32_MINIMUM; }
   M1K_BODY bool isInteger() const { return weightType == M1K_I4 || weightType == M1K_I8; }
   M1K_BODY const char *token(int t, int column) const {
     return static_cast<const char *>(x) + ((begin + t) * xStride + column) * 2;
@@ -263,11 +311,21 @@ template <class Tiles> struct TileLinear {
     for (int half = 0; half < 2; ++half) {
       const int from = column + half * lanes, present = least(lanes, width - half * lanes);
       if (weightType == M1K_I4)
-        v[half] = loadInt4(at, from);
+        v[half] = loadInt4(at, from, hasMinimums());
       else
         v[half] = present > 0 ? load(at, weightType, from, present) : Floats(0.0f);
     }
-    if (group) {
+    if (hasMinimums() || (group && group < tileDepth)) {
+      for (int half = 0; half < 2; ++half) {
+        const int from = least(column + half * lanes, k - 1);
+        const long place = row * ((k + group - 1) / group) + from / group;
+        v[half] = v[half] * loadScale(scale, scaleType, place);
+        if (hasMinimums())
+          v[half] = v[half] - loadMinimum(scale, place);
+        const Bits u = bits<Bits>(v[half]);
+        v[half] = bits<Floats>(u + 0x7fffu + ((u >> 16) & 1u));
+      }
+    } else if (group) {
       const float factor =
           loadOne(scale, scaleType, row * ((k + group - 1) / group) + column / group);
       for (Floats &values : v) {
@@ -298,7 +356,10 @@ template <class Tiles> struct TileLinear {
                             group ? row * groups + column / group : 0,
                             groups,
                             ahead};
-      weightType == M1K_I4 ? tiles.int4(w, to) : tiles.int8(w, to);
+      if (hasMinimums() || (group && group < tileDepth))
+        weightType == M1K_I4 ? tiles.int4WithMinimums(w, to) : tiles.int8OfAnyGroups(w, to);
+      else
+        weightType == M1K_I4 ? tiles.int4(w, to) : tiles.int8(w, to);
       done = rows;
     }
     for (int r = done; r < tileRows; ++r)

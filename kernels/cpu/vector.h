@@ -124,6 +124,17 @@ M1K_INLINE float loadOne(const void *base, int type, long index) {
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
 }
 
+/// Scale `index` of groups, also of those with minimums.
+M1K_INLINE float loadScale(const void *base, int type, long index) {
+  return type == M1K_F32_MINIMUM ? static_cast<const float *>(base)[2 * index]
+                                 : loadOne(base, type, index);
+}
+
+/// The minimum beside it, of M1K_F32_MINIMUM.
+M1K_INLINE float loadMinimum(const void *base, long index) {
+  return static_cast<const float *>(base)[2 * index + 1];
+}
+
 /// Asks for the cache line of element `index` of an array of `type`. Rows lie far apart, so that
 /// walking down a column misses the TLB at every step, which hardware prefetchers do not mend;
 /// M1K_PREFETCH_ROWS ahead does. Past the end it is harmless.
@@ -135,12 +146,14 @@ M1K_INLINE void prefetch(const void *base, int type, long index) {
 /// A row of int4 is whole blocks of 128 columns.
 M1K_INLINE long int4RowBytes(int columns) { return (columns + 127) / 128 * 64; }
 
-/// The 16 columns from `column`, a multiple of 16, on of a row of int4.
-M1K_INLINE Floats loadInt4(const void *row, int column) {
+/// The 16 columns from `column`, a multiple of 16, on of a row of int4, from 0 to 15 if `counted`.
+M1K_INLINE Floats loadInt4(const void *row, int column, bool counted) {
   Halves words;
   __builtin_memcpy(&words, static_cast<const char *>(row) + column / 128 * 64 + column % 32 * 2,
                    sizeof(words));
   Ints wide = __builtin_convertvector(words, Ints);
+  if (counted)
+    return __builtin_convertvector(wide >> column % 128 / 32 * 4 & 15, Floats);
   return __builtin_convertvector(wide << (28 - column % 128 / 32 * 4) >> 28, Floats);
 }
 

@@ -119,6 +119,7 @@ fbs::WeightTransform transformOf(m1::WeightOp weight) {
   case m1::Transform::PlusOne:
     return fbs::WeightTransform::plus_one;
   case m1::Transform::Int8Rows:
+  case m1::Transform::Int8Groups16:
   case m1::Transform::Int8Groups32:
   case m1::Transform::Int8Groups64:
   case m1::Transform::Int8Groups128:

@@ -188,6 +188,7 @@ private:
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
   std::string targetList; // with the --cpu
+  bool isForCpus = true;  // alone
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
   m1rt::PreparedTokenizer tokenizer; // of the checkpoint
@@ -207,6 +208,7 @@ bool Compilation::writeText(llvm::StringRef path,
 bool Compilation::checkOptions() {
   llvm::SmallVector<StringRef> words;
   StringRef(options.target).split(words, ',');
+  isForCpus = llvm::all_of(words, [](StringRef word) { return word.starts_with("cpu"); });
   for (StringRef word : words)
     targetList += (targetList.empty() ? "" : ",") + word.str() +
                   (word == "cpu" ? ":" + options.cpu : std::string());
@@ -366,7 +368,8 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.keepsGroups = options.quantize == "stored";
+  import.keepsGroups = options.quantize == "stored" && isForCpus;
+  import.keepsPlainGroups = options.quantize == "stored" && !isForCpus;
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -387,11 +390,12 @@ bool Compilation::optimize() {
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
   if (!options.quantize.empty()) {
-    const bool hasGroups = markStoredGroups(*module, data);
+    const bool hasGroups = markStoredGroups(*module, data, /*onlyPlain=*/!isForCpus);
     if (options.quantize == "stored" && !hasGroups)
-      return fail(llvm::createStringError(
-          "--quantize stored: " + options.model +
-          " holds no weights of linears as int8 or int4 in groups of 32, 64 or 128 columns"));
+      return fail(
+          llvm::createStringError("--quantize stored: " + options.model +
+                                  " holds no weights of linears as int8 or int4 in groups that " +
+                                  (isForCpus ? "CPUs" : "GPUs") + " have kernels for"));
     if (!stage("quantize", [&] {
           return runPasses([&](PassManager &passes) {
             passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));

@@ -44,11 +44,10 @@ std::string knownGgmlTypes();
 /// Blocks as f32 values: those of ggml's dequantize_row functions, with one rounding.
 void decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out);
 
-/// What blocks are, where that is integers in groups with a scale each and nothing else: such of
-/// Q5_0 have 8 bits.
+/// What blocks are, where that is integers in groups: those of 3, 5 and 6 bits have 8.
 std::optional<StoredGroups> groupsOf(GgmlType type);
-/// Of those blocks.
-void readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes, uint16_t *scales);
+/// Of those blocks (TensorCode::readGroups).
+void readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes, char *scales);
 
 struct GgufTensor {
   std::string name;

@@ -4,12 +4,34 @@
 
 #include "llvm/Support/Endian.h"
 
+#include <cstring>
+
 using namespace m1c;
 namespace endian = llvm::support::endian;
 
 namespace {
 
 float half(const uint8_t *bytes) { return widenF16(endian::read16le(bytes)); }
+
+/// Groups of blocks, taken apart.
+struct Groups {
+  int8_t *codes;
+  char *scales; // the next group's
+
+  /// Exact: blocks of K have products of f16 and up to 8 bits.
+  void add(float scale) {
+    endian::write32le(scales, llvm::bit_cast<uint32_t>(scale));
+    scales += 4;
+  }
+  void add(float scale, float minimum) {
+    add(scale);
+    add(minimum);
+  }
+  void addHalf(const uint8_t *bytes) {
+    std::memcpy(scales, bytes, 2);
+    scales += 2;
+  }
+};
 
 /// Code i of 32: the low nibbles of 16 bytes, then the high ones.
 int nibble(const uint8_t *codes, int i) { return codes[i % 16] >> i / 16 * 4 & 15; }
@@ -31,11 +53,22 @@ void decodeQ4_0(const uint8_t *block, float *out) {
     out[i] = d * float(codeOfQ4_0(block, i));
 }
 
+void readQ4_0(const uint8_t *block, Groups &to) {
+  to.addHalf(block);
+  for (int i = 0; i < 32; ++i)
+    *to.codes++ = int8_t(codeOfQ4_0(block, i));
+}
+
 // Scale, least value; codes.
 void decodeQ4_1(const uint8_t *block, float *out) {
   const float d = half(block), least = half(block + 2);
   for (int i = 0; i < 32; ++i)
     out[i] = d * float(nibble(block + 4, i)) + least;
+}
+void readQ4_1(const uint8_t *block, Groups &to) {
+  to.add(half(block), -half(block + 2));
+  for (int i = 0; i < 32; ++i)
+    *to.codes++ = int8_t(nibble(block + 4, i));
 }
 
 // Scale; fifth bits; codes.
@@ -47,12 +80,23 @@ void decodeQ5_0(const uint8_t *block, float *out) {
   for (int i = 0; i < 32; ++i)
     out[i] = d * float(codeOfQ5_0(block, i));
 }
+void readQ5_0(const uint8_t *block, Groups &to) {
+  to.addHalf(block);
+  for (int i = 0; i < 32; ++i)
+    *to.codes++ = int8_t(codeOfQ5_0(block, i));
+}
 
 // Scale, least value; fifth bits; codes.
+int codeOfQ5_1(const uint8_t *block, int i) { return nibble(block + 8, i) | fifth(block + 4, i); }
 void decodeQ5_1(const uint8_t *block, float *out) {
   const float d = half(block), least = half(block + 2);
   for (int i = 0; i < 32; ++i)
-    out[i] = d * float(nibble(block + 8, i) | fifth(block + 4, i)) + least;
+    out[i] = d * float(codeOfQ5_1(block, i)) + least;
+}
+void readQ5_1(const uint8_t *block, Groups &to) {
+  to.add(half(block), -half(block + 2));
+  for (int i = 0; i < 32; ++i)
+    *to.codes++ = int8_t(codeOfQ5_1(block, i));
 }
 
 // Scale; codes.
@@ -60,6 +104,11 @@ void decodeQ8_0(const uint8_t *block, float *out) {
   const float d = half(block);
   for (int i = 0; i < 32; ++i)
     out[i] = d * float(int8_t(block[2 + i]));
+}
+void readQ8_0(const uint8_t *block, Groups &to) {
+  to.addHalf(block);
+  for (int i = 0; i < 32; ++i)
+    *to.codes++ = int8_t(block[2 + i]);
 }
 
 /// Code i of 256 with 2 bits: those of 32 neighbours lie in 32 bytes, which serve four runs.
@@ -78,15 +127,27 @@ void decodeQ2_K(const uint8_t *block, float *out) {
 
 // Third bits, 1 for codes from 0 up; codes; scales of each 16, 6 bits each, the low ones of 8 in
 // the low nibbles of 8 bytes, of 8 in the high ones, the others in 4 bytes; their scale.
-void decodeQ3_K(const uint8_t *block, float *out) {
-  const float d = half(block + 108);
+int codeOfQ3_K(const uint8_t *block, int i) {
+  return pair(block + 32, i) - (block[i % 32] >> i / 32 & 1 ? 0 : 4);
+}
+float scaleOfQ3_K(const uint8_t *block, int part) {
   const uint8_t *packed = block + 96;
-  for (int i = 0; i < 256; ++i) {
-    const int part = i / 16, low = packed[part % 8] >> part / 8 * 4 & 15,
-              high = packed[8 + part % 4] >> part / 4 * 2 & 3,
-              code = pair(block + 32, i) - (block[i % 32] >> i / 32 & 1 ? 0 : 4);
-    out[i] = d * float((low | high << 4) - 32) * float(code);
+  const int low = packed[part % 8] >> part / 8 * 4 & 15,
+            high = packed[8 + part % 4] >> part / 4 * 2 & 3;
+  return half(block + 108) * float((low | high << 4) - 32);
+}
+void decodeQ3_K(const uint8_t *block, float *out) {
+  for (int part = 0; part < 16; ++part) {
+    const float scale = scaleOfQ3_K(block, part);
+    for (int i = 16 * part; i < 16 * part + 16; ++i)
+      out[i] = scale * float(codeOfQ3_K(block, i));
   }
+}
+void readQ3_K(const uint8_t *block, Groups &to) {
+  for (int part = 0; part < 16; ++part)
+    to.add(scaleOfQ3_K(block, part));
+  for (int i = 0; i < 256; ++i)
+    *to.codes++ = int8_t(codeOfQ3_K(block, i));
 }
 
 /// Scale and least value of each of 8 parts, 6 bits each: those of the first four in the low bits
@@ -102,51 +163,77 @@ void readScales(const uint8_t *packed, uint8_t *scales, uint8_t *least) {
 
 // Two scales; those of each 32; fifth bits where there are; codes, 32 in low nibbles, then 32 in
 // the high ones.
+template <bool isFive> int codeOfQ45_K(const uint8_t *block, int i) {
+  const uint8_t *high = block + 16, *low = block + (isFive ? 48 : 16);
+  const int part = i / 32, column = i % 32, code = low[part / 2 * 32 + column] >> part % 2 * 4 & 15;
+  return isFive ? code | (high[column] >> part & 1) << 4 : code;
+}
 template <bool isFive> void decodeQ45_K(const uint8_t *block, float *out) {
   const float d = half(block), dLeast = half(block + 2);
   uint8_t scales[8], least[8];
   readScales(block + 4, scales, least);
-  const uint8_t *high = block + 16, *low = block + (isFive ? 48 : 16);
-  for (int i = 0; i < 256; ++i) {
-    const int part = i / 32, column = i % 32;
-    int code = low[part / 2 * 32 + column] >> part % 2 * 4 & 15;
-    if (isFive)
-      code |= (high[column] >> part & 1) << 4;
-    out[i] = d * float(scales[part]) * float(code) - dLeast * float(least[part]);
-  }
+  for (int i = 0; i < 256; ++i)
+    out[i] = d * float(scales[i / 32]) * float(codeOfQ45_K<isFive>(block, i)) -
+             dLeast * float(least[i / 32]);
+}
+template <bool isFive> void readQ45_K(const uint8_t *block, Groups &to) {
+  const float d = half(block), dLeast = half(block + 2);
+  uint8_t scales[8], least[8];
+  readScales(block + 4, scales, least);
+  for (int part = 0; part < 8; ++part)
+    to.add(d * float(scales[part]), dLeast * float(least[part]));
+  for (int i = 0; i < 256; ++i)
+    *to.codes++ = int8_t(codeOfQ45_K<isFive>(block, i));
 }
 
 // Low bits of the codes, of each 128: 64 in low nibbles, then 64 in the high ones; high bits;
 // scales of each 16; their scale.
+int codeOfQ6_K(const uint8_t *block, int i) {
+  const int inHalf = i % 128, low = block[i / 128 * 64 + inHalf % 64] >> inHalf / 64 * 4 & 15;
+  return (low | pair(block + 128, i) << 4) - 32;
+}
 void decodeQ6_K(const uint8_t *block, float *out) {
   const float d = half(block + 208);
-  for (int i = 0; i < 256; ++i) {
-    const int inHalf = i % 128, low = block[i / 128 * 64 + inHalf % 64] >> inHalf / 64 * 4 & 15,
-              code = (low | pair(block + 128, i) << 4) - 32;
-    out[i] = d * float(int8_t(block[192 + i / 16])) * float(code);
-  }
+  for (int i = 0; i < 256; ++i)
+    out[i] = d * float(int8_t(block[192 + i / 16])) * float(codeOfQ6_K(block, i));
 }
+void readQ6_K(const uint8_t *block, Groups &to) {
+  for (int part = 0; part < 16; ++part)
+    to.add(half(block + 208) * float(int8_t(block[192 + part])));
+  for (int i = 0; i < 256; ++i)
+    *to.codes++ = int8_t(codeOfQ6_K(block, i));
+}
+
+/// What the groups of a block are, and what takes them apart; null where there are none.
+struct StoredBlock {
+  StoredGroups groups{0, 0, StoredType::f32};
+  void (*read)(const uint8_t *block, Groups &to) = nullptr;
+};
+constexpr StoredGroups halves4{4, 32, StoredType::f16}, halves8{8, 32, StoredType::f16},
+    minimums4{4, 32, StoredType::f32, /*hasMinimums=*/true},
+    minimums8{8, 32, StoredType::f32, /*hasMinimums=*/true}, fine8{8, 16, StoredType::f32};
 
 struct Format {
   GgmlType type;
   llvm::StringLiteral name;
   GgmlBlock block;
   void (*decode)(const uint8_t *block, float *out);
+  StoredBlock stored = {};
 };
 constexpr Format formats[] = {
     {GgmlType::f32, "F32", {1, 4}, decodeF32},
     {GgmlType::f16, "F16", {1, 2}, decodeF16},
     {GgmlType::bf16, "BF16", {1, 2}, decodeBf16},
-    {GgmlType::q4_0, "Q4_0", {32, 18}, decodeQ4_0},
-    {GgmlType::q4_1, "Q4_1", {32, 20}, decodeQ4_1},
-    {GgmlType::q5_0, "Q5_0", {32, 22}, decodeQ5_0},
-    {GgmlType::q5_1, "Q5_1", {32, 24}, decodeQ5_1},
-    {GgmlType::q8_0, "Q8_0", {32, 34}, decodeQ8_0},
+    {GgmlType::q4_0, "Q4_0", {32, 18}, decodeQ4_0, {halves4, readQ4_0}},
+    {GgmlType::q4_1, "Q4_1", {32, 20}, decodeQ4_1, {minimums4, readQ4_1}},
+    {GgmlType::q5_0, "Q5_0", {32, 22}, decodeQ5_0, {halves8, readQ5_0}},
+    {GgmlType::q5_1, "Q5_1", {32, 24}, decodeQ5_1, {minimums8, readQ5_1}},
+    {GgmlType::q8_0, "Q8_0", {32, 34}, decodeQ8_0, {halves8, readQ8_0}},
     {GgmlType::q2_k, "Q2_K", {256, 84}, decodeQ2_K},
-    {GgmlType::q3_k, "Q3_K", {256, 110}, decodeQ3_K},
-    {GgmlType::q4_k, "Q4_K", {256, 144}, decodeQ45_K<false>},
-    {GgmlType::q5_k, "Q5_K", {256, 176}, decodeQ45_K<true>},
-    {GgmlType::q6_k, "Q6_K", {256, 210}, decodeQ6_K},
+    {GgmlType::q3_k, "Q3_K", {256, 110}, decodeQ3_K, {fine8, readQ3_K}},
+    {GgmlType::q4_k, "Q4_K", {256, 144}, decodeQ45_K<false>, {minimums4, readQ45_K<false>}},
+    {GgmlType::q5_k, "Q5_K", {256, 176}, decodeQ45_K<true>, {minimums8, readQ45_K<true>}},
+    {GgmlType::q6_k, "Q6_K", {256, 210}, decodeQ6_K, {fine8, readQ6_K}},
 };
 
 const Format *find(GgmlType type) {
@@ -174,27 +261,16 @@ std::string m1c::knownGgmlTypes() {
 }
 
 std::optional<StoredGroups> m1c::groupsOf(GgmlType type) {
-  switch (type) {
-  case GgmlType::q8_0:
-  case GgmlType::q5_0: // five bits in eight
-    return StoredGroups{8, 32, StoredType::f16};
-  case GgmlType::q4_0:
-    return StoredGroups{4, 32, StoredType::f16};
-  default:
-    return std::nullopt;
-  }
+  const Format *format = find(type);
+  return format && format->stored.read ? std::optional(format->stored.groups) : std::nullopt;
 }
 
-void m1c::readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes,
-                     uint16_t *scales) {
-  const auto *block = reinterpret_cast<const uint8_t *>(data);
-  for (; blocks > 0; --blocks, block += blockOf(type).bytes, codes += 32) {
-    *scales++ = endian::read16le(block);
-    for (int i = 0; i < 32; ++i)
-      codes[i] = int8_t(type == GgmlType::q8_0   ? int8_t(block[2 + i])
-                        : type == GgmlType::q5_0 ? codeOfQ5_0(block, i)
-                                                 : codeOfQ4_0(block, i));
-  }
+void m1c::readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes, char *scales) {
+  const Format &format = *find(type);
+  const auto *bytes = reinterpret_cast<const uint8_t *>(data);
+  Groups to{codes, scales};
+  for (int64_t i = 0; i < blocks; ++i)
+    format.stored.read(bytes + i * format.block.bytes, to);
 }
 
 void m1c::decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out) {

@@ -23,7 +23,7 @@ struct GgufRows {
   void decode(int64_t row, int64_t count, float *out) const {
     decodeBlocks(type, data.data() + row * rowBytes(), count * columns / blockOf(type).values, out);
   }
-  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const {
+  void readGroups(int64_t row, int8_t *codes, char *scales) const {
     m1c::readGroups(type, data.data() + row * rowBytes(), columns / blockOf(type).values, codes,
                     scales);
   }
@@ -53,7 +53,7 @@ public:
   }
 
   std::optional<StoredGroups> storedGroups() const override { return groupsOfAll(pieces); }
-  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const override {
+  void readGroups(int64_t row, int8_t *codes, char *scales) const override {
     auto [piece, place] = placeOf(row);
     piece->readGroups(place, codes, scales);
   }
@@ -106,19 +106,21 @@ public:
           return std::nullopt;
     return groups;
   }
-  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const override {
+  void readGroups(int64_t row, int8_t *codes, char *scales) const override {
     if (movesRows) {
       auto [piece, place] = placeOf(row);
       return piece->readGroups(place, codes, scales);
     }
-    const int64_t columns = pieces[0].columns, size = groupsOfAll(pieces)->group;
+    const StoredGroups groups = *groupsOfAll(pieces);
+    const int64_t columns = pieces[0].columns, size = groups.group, bytes = groups.scaleBytes();
     std::vector<int8_t> allCodes(static_cast<size_t>(columns));
-    std::vector<uint16_t> allScales(static_cast<size_t>(columns / size));
+    std::vector<char> allScales(static_cast<size_t>(columns / size * bytes));
     pieces[0].readGroups(row, allCodes.data(), allScales.data());
     for (int64_t i = 0; i < columns; i += size) {
       const int64_t from = places[static_cast<size_t>(i)];
       std::copy_n(&allCodes[static_cast<size_t>(from)], size, codes + i);
-      scales[i / size] = allScales[static_cast<size_t>(from / size)];
+      std::copy_n(&allScales[static_cast<size_t>(from / size * bytes)], bytes,
+                  scales + i / size * bytes);
     }
   }
 

@@ -41,11 +41,27 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
   return failure(surplus);
 }
 
-/// Whether the checkpoint holds integers in groups.
-bool holdsGroups(const CheckpointData &data) {
-  return llvm::any_of(data.getTensors(), [](const SourceTensor &tensor) {
-    return tensor.code && tensor.code->storedGroups();
-  });
+/// What becomes of the matrices of a checkpoint that is quantised.
+std::string fateOf(const CheckpointData &data, const ImportOptions &options) {
+  bool anyPlain = false, anyOther = false;
+  for (const SourceTensor &tensor : data.getTensors())
+    if (std::optional<StoredGroups> groups =
+            tensor.code ? tensor.code->storedGroups() : std::nullopt)
+      (groups->isPlain() ? anyPlain : anyOther) = true;
+  const bool keeps =
+      (options.keepsGroups && (anyPlain || anyOther)) || (options.keepsPlainGroups && anyPlain);
+  std::string text = keeps ? "int8 and int4 in groups stay as they are in linears, other weights "
+                             "are imported as "
+                           : "the weights are imported as ";
+  text += options.widenMatrices || options.activationType.isF32()
+              ? "f32, or bf16 where that holds their values"
+              : "bf16";
+  if (options.keepsPlainGroups && anyOther)
+    text += "; groups of 16 columns and groups with minimums stay as they are only without GPUs "
+            "among the targets";
+  else if (!keeps && !options.keepsPlainGroups && (anyPlain || anyOther))
+    text += "; --quantize stored keeps int8 and int4 in groups as they are";
+  return text;
 }
 
 LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &config, Location loc) {
@@ -105,17 +121,7 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
     return failure();
   if (StringRef quantisation = data.getQuantisation(); !quantisation.empty())
     emitRemark(loc) << directory << (isGgufFile(directory) ? ": matrices: " : ": quantised by ")
-                    << quantisation << "; "
-                    << (options.keepsGroups && holdsGroups(data)
-                            ? "int8 and int4 in groups stay as they are in linears, other weights "
-                              "are imported as "
-                            : "the weights are imported as ")
-                    << (options.widenMatrices || options.activationType.isF32()
-                            ? "f32, or bf16 where that holds their values"
-                            : "bf16")
-                    << (!options.keepsGroups && holdsGroups(data)
-                            ? "; --quantize stored keeps int8 and int4 in groups as they are"
-                            : "");
+                    << quantisation << "; " << fateOf(data, options);
   if (generation)
     *generation = config->generation;
   return module;

@@ -233,6 +233,20 @@ private:
     out.schemes.push_back(scheme);
   }
 
+  /// Whether a tool of this name is said to have quantised: "gptqmodel:2.0.0", or a list of such.
+  bool isWrittenBy(StringRef tool) const {
+    const llvm::json::Value *meta = fields.find("meta");
+    const llvm::json::Object *object = meta ? meta->getAsObject() : nullptr;
+    const llvm::json::Value *said = object ? object->get("quantizer") : nullptr;
+    if (!said)
+      return false;
+    auto names = [&](const llvm::json::Value &value) {
+      return value.getAsString() && value.getAsString()->split(':').first == tool;
+    };
+    const llvm::json::Array *all = said->getAsArray();
+    return all ? llvm::any_of(*all, names) : names(*said);
+  }
+
   void readGptq() {
     out.method = QuantMethod::gptq;
     QuantScheme scheme;
@@ -246,13 +260,7 @@ private:
     fields.expectWord("checkpoint_format", {"gptq", "gptq_v2"});
     fields.expectWord("format", {"gptq", "gptq_v2"});
     out.isSecondGptq = fields.string(formatField).value_or("") == "gptq_v2";
-    // GPTQModel takes 1 off all zero points of a word by one subtraction, in which those that are 0
-    // borrow from their neighbours; AutoGPTQ takes it off each by itself.
-    if (fields.has("meta"))
-      fields.child("meta").forEach([&](StringRef name, const llvm::json::Value &value) {
-        out.borrowsInZeros |=
-            name == "quantizer" && StringRef(Fields::text(value)).contains("gptqmodel");
-      });
+    out.isGptqModels = isWrittenBy("gptqmodel");
     fields.expectWord("pack_dtype", {"int32"});
     fields.expectFlag("is_marlin_format", false);
     // Patterns behind "-:" name modules that stay as they are, which their tensors say, too.

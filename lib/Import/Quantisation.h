@@ -48,8 +48,8 @@ struct Quantisation {
   std::string methodName;
   /// One, but for compressed-tensors: none where activations or caches alone are quantised.
   std::vector<QuantScheme> schemes;
-  bool isSecondGptq = false;   // zero points are stored as they are, not less 1
-  bool borrowsInZeros = false; // words of zero points are less 1 in each place, as one number
+  bool isSecondGptq = false; // zero points are stored as they are, not less 1
+  bool isGptqModels = false; // GPTQModel has written them: less 1 in whole words
   /// How the library would quantise activations and caches, which stay as they are here; empty: not
   /// at all.
   std::string runtime;

@@ -89,27 +89,38 @@ public:
     return true;
   }
 
-  /// Codes less no zero point, or all less half their range, by scales of rows of groups.
+  /// By scales of rows of groups: codes less no zero point, or all less half their range; or with
+  /// the minimums zero · scale, which f32 holds.
   std::optional<StoredGroups> storedGroups() const override {
-    const bool isInteger =
-        format.packing == CodePacking::int8 || format.packing == CodePacking::packed || isCentred;
     const int bits = format.packing == CodePacking::int8 ? 8 : int(format.bits);
-    if (!isInteger || (zeros && !isCentred) || groupIndex || format.rowBlock != 1 ||
+    if (format.packing == CodePacking::e4m3 || groupIndex || format.rowBlock != 1 ||
         format.groups < 2 || !llvm::is_contained(m1::groupSizes, format.groupSize) ||
         format.groups != m1::groupsOf(format.columns, format.groupSize) ||
         (scales.type != StoredType::bf16 && scales.type != StoredType::f16))
       return std::nullopt;
+    if (zeros && !isCentred)
+      return StoredGroups{bits, format.groupSize, StoredType::f32, /*hasMinimums=*/true};
     return StoredGroups{bits, format.groupSize, scales.type};
   }
-  void readGroups(int64_t row, int8_t *out, uint16_t *outScales) const override {
+  void readGroups(int64_t row, int8_t *out, char *outScales) const override {
+    const StoredGroups groups = *storedGroups();
     std::vector<float> values(format.columns);
     unpack(row, 1, values.data());
-    const int zero = isCentred ? 1 << (format.bits - 1) : 0;
+    // Codes are counted from 0, or from half their range below it.
+    const int half = 1 << (groups.bits - 1), first = isCounted() ? 0 : -half,
+              shift = first - (groups.hasMinimums && groups.bits == 4 ? 0 : -half);
     for (int64_t c = 0; c < format.columns; ++c)
-      out[c] = int8_t(int(values[c]) - zero);
-    for (int64_t group = 0; group < format.groups; ++group)
-      outScales[group] =
-          llvm::support::endian::read16le(scales.data.data() + 2 * placeOf(row, group));
+      out[c] = int8_t(int(values[c]) - shift);
+    for (int64_t group = 0; group < format.groups; ++group, outScales += groups.scaleBytes()) {
+      if (!groups.hasMinimums) {
+        std::memcpy(outScales, scales.data.data() + 2 * placeOf(row, group), 2);
+        continue;
+      }
+      const float scale = floatAt(scales, placeOf(row, group)),
+                  minimum = (zeroAt(row, group) - float(shift)) * scale;
+      llvm::support::endian::write32le(outScales, llvm::bit_cast<uint32_t>(scale));
+      llvm::support::endian::write32le(outScales + 4, llvm::bit_cast<uint32_t>(minimum));
+    }
   }
 
 private:
@@ -117,9 +128,14 @@ private:
     return row / format.rowBlock * format.rowStride + group * format.groupStride;
   }
 
-  /// Whether codes from 0 up all have half their range as zero point, as GPTQ's `sym` makes them.
+  /// Whether codes are from 0 up.
+  bool isCounted() const {
+    return format.packing == CodePacking::gptq || format.packing == CodePacking::awq;
+  }
+
+  /// Whether these all have half their range as zero point, as GPTQ's `sym` makes them.
   bool hasCentredZeros() const {
-    if (format.packing != CodePacking::gptq && format.packing != CodePacking::awq)
+    if (!isCounted())
       return false;
     for (int64_t row = 0; row < format.rows; ++row)
       for (int64_t group = 0; group < format.groups; ++group)
@@ -163,7 +179,7 @@ private:
     case ZeroPacking::gptqSecond: {
       uint32_t word = wordAt(*zeros, group * (format.rows / perWord) + row / perWord);
       if (format.zeros == ZeroPacking::gptqWords)
-        word += ~uint32_t(0) / mask;
+        word += UINT32_MAX / mask;
       // A zero point of 0 less 1 is all ones (AutoGPTQ: `zeros + 1`, then the mask).
       const uint32_t less = format.zeros == ZeroPacking::gptq ? 1 : 0;
       return float(((word >> row % perWord * format.bits) + less) & mask);

@@ -21,8 +21,8 @@ enum class ZeroPacking {
   none,
   int8,       // as the scales, of i8
   packed,     // as `packed` codes, but of neighbouring rows: [⌈rows / n⌉, groups]
-  gptq,       // [groups, rows / n] of i32, each of n neighbours, less 1
-  gptqWords,  // the same, but words as numbers less 1 in each place: a 0 borrows from the next
+  gptq,       // [groups, rows / n] of i32, each of n neighbours, less 1 without a borrow
+  gptqWords,  // the same, of words less a word of ones, with borrows
   gptqSecond, // the same, not less 1
   awq,        // [groups, rows / 8] of i32, in the order of awq codes
 };

@@ -387,10 +387,10 @@ private:
     format.bits = int(scheme.bits);
     const int64_t n = format.perWord();
     format.packing = isGptq ? CodePacking::gptq : CodePacking::awq;
-    format.zeros = !isGptq                       ? ZeroPacking::awq
-                   : quantisation.isSecondGptq   ? ZeroPacking::gptqSecond
-                   : quantisation.borrowsInZeros ? ZeroPacking::gptqWords
-                                                 : ZeroPacking::gptq;
+    format.zeros = !isGptq                     ? ZeroPacking::awq
+                   : quantisation.isSecondGptq ? ZeroPacking::gptqSecond
+                   : quantisation.isGptqModels ? ZeroPacking::gptqWords
+                                               : ZeroPacking::gptq;
     int64_t sizes[] = {codes.shape[0], codes.shape[1]};
     if (__builtin_mul_overflow(sizes[isGptq ? 0 : 1], n, &sizes[isGptq ? 0 : 1]) ||
         sizes[0] > Fields::largest || sizes[1] > Fields::largest)

@@ -159,6 +159,7 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   case Transform::Int4Groups32:
   case Transform::Int4Groups64:
   case Transform::Int4Groups128:
+  case Transform::Int8Groups16:
   case Transform::Int8Groups32:
   case Transform::Int8Groups64:
   case Transform::Int8Groups128:
@@ -248,7 +249,7 @@ LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part
 
 /// Integers or scales of groups that the checkpoint holds itself, as they are.
 LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, const Part &part,
-                                int64_t columns, const Writer &write, StoredType scaleType,
+                                int64_t columns, const Writer &write, const StoredGroups &stored,
                                 WeightSink sink) {
   const SourceTensor &tensor = *part.tensor;
   const GroupForm groups = write.getGroups();
@@ -256,15 +257,14 @@ LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, con
                 begin = part.first * inner, end = (part.first + part.rows) * inner;
   const bool ofScales = isScales(write.getForm()), isInt4 = groups.bits == 4;
   std::vector<int8_t> codes(columns);
-  std::vector<uint16_t> scales(groupsOf(columns, groups.group));
-  const size_t rowBytes = ofScales ? scales.size() * 2 : isInt4 ? int4RowBytes(columns) : columns;
+  std::vector<char> scales(groupsOf(columns, groups.group) * stored.scaleBytes());
+  const size_t rowBytes = ofScales ? scales.size() : isInt4 ? int4RowBytes(columns) : columns;
   std::vector<char> bytes;
   uint32_t largest = 0;
   for (int64_t row = begin; row < end; ++row) {
     tensor.code->readGroups(row, codes.data(), scales.data());
-    largest =
-        std::max(largest, largestBits(scaleType, reinterpret_cast<const char *>(scales.data()),
-                                      scales.size()));
+    largest = std::max(largest, largestBits(stored.scales, scales.data(),
+                                            scales.size() / byteWidth(stored.scales)));
     const size_t at = bytes.size();
     bytes.resize(at + rowBytes);
     if (ofScales)
@@ -280,7 +280,7 @@ LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, con
     }
   }
   data.release(tensor);
-  warnOfBits(weight, tensor, scaleType, largest, write.getForm());
+  warnOfBits(weight, tensor, stored.scales, largest, write.getForm());
   return success();
 }
 
@@ -464,16 +464,20 @@ LogicalResult writeStoredGroups(WeightOp weight, WeightOp source, const Checkpoi
                                 ArrayRef<Part> parts, int64_t columns, Writer &write,
                                 WeightSink sink) {
   const GroupForm groups = *groupFormOf(source.getTransform());
-  const Type scales = source->getAttrOfType<TypeAttr>(storedScalesName).getValue();
+  const Type scales = source->getAttrOfType<TypeAttr>(storedScalesName).getValue(),
+             element = getElementTypeOrSelf(scales);
   const StoredGroups expected{groups.bits, groups.group,
-                              scales.isF16() ? StoredType::f16 : StoredType::bf16};
+                              element.isF32()   ? StoredType::f32
+                              : element.isF16() ? StoredType::f16
+                                                : StoredType::bf16,
+                              isa<VectorType>(scales)};
   for (const Part &part : parts) {
     if (!holdsGroups(*part.tensor, columns, expected))
       return weight.emitOpError() << "expected tensor '" << part.tensor->name << "' to hold int"
                                   << groups.bits << " in groups of " << groups.group
                                   << " with scales of " << scales << ", as " << storedScalesName
                                   << " says";
-    if (failed(writeStoredGroups(source, data, part, columns, write, expected.scales, sink)))
+    if (failed(writeStoredGroups(source, data, part, columns, write, expected, sink)))
       return failure();
   }
   return success();
@@ -495,7 +499,21 @@ void m1c::storeValues(ArrayRef<float> values, StoredType type, SmallVectorImpl<c
   }
 }
 
-bool m1c::markStoredGroups(ModuleOp module, const CheckpointData &data) {
+/// What isGroupScale takes.
+static Type typeOfScales(const StoredGroups &groups, MLIRContext *context) {
+  if (groups.hasMinimums)
+    return VectorType::get(2, Float32Type::get(context));
+  switch (groups.scales) {
+  case StoredType::f32:
+    return Float32Type::get(context);
+  case StoredType::f16:
+    return Float16Type::get(context);
+  default:
+    return BFloat16Type::get(context);
+  }
+}
+
+bool m1c::markStoredGroups(ModuleOp module, const CheckpointData &data, bool onlyPlain) {
   bool any = false;
   MLIRContext *context = module.getContext();
   for (auto weight : module.getOps<WeightOp>()) {
@@ -512,12 +530,10 @@ bool m1c::markStoredGroups(ModuleOp module, const CheckpointData &data) {
     }
     std::optional<Transform> codes =
         ofAll ? transformTo({groups->bits, groups->group}) : std::nullopt;
-    if (!codes)
+    if (!codes || (onlyPlain && !groups->isPlain()))
       continue;
-    const Type scales = groups->scales == StoredType::f16 ? Type(Float16Type::get(context))
-                                                          : Type(BFloat16Type::get(context));
     weight->setAttr(storedCodesName, TransformAttr::get(context, *codes));
-    weight->setAttr(storedScalesName, TypeAttr::get(scales));
+    weight->setAttr(storedScalesName, TypeAttr::get(typeOfScales(*groups, context)));
     any = true;
   }
   return any;
@@ -552,7 +568,8 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
                std::move(importance));
   if (groups && source->getAttrOfType<TypeAttr>(storedScalesName))
     return writeStoredGroups(weight, source, data, parts, *columns, write, sink);
-  if (Type type = weight.getTensorType().getElementType(); source != weight && type.isF16())
+  if (RankedTensorType type = weight.getTensorType();
+      groups && source != weight && !scaleOfGroups(type).isBF16())
     return weight.emitOpError() << "expected scales of bf16 where the checkpoint holds none, got "
                                 << type;
   for (const Part &part : parts) {

@@ -164,8 +164,11 @@ private:
   Rows weightOf(Value weight, Value scale, int64_t columns) const {
     Rows rows = get(weight);
     if (scale && m1::isOfGroups(cast<RankedTensorType>(scale.getType()))) {
-      const Rows &scales = get(scale);
-      const int64_t group = *m1::groupOf(columns, scales.columns);
+      const auto type = cast<RankedTensorType>(scale.getType());
+      const bool hasMinimums = m1::hasMinimums(type);
+      const Rows &scales = get(scale); // with minimums one row for each group
+      const int64_t groups = type.getDimSize(1),
+                    group = *m1::groupOf(columns, type.getShape(), type.getElementType());
       const bool isPairs =
           m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType());
       Rows wide(rows.rows, columns);
@@ -173,8 +176,12 @@ private:
         for (int64_t k = 0; k < columns; ++k) {
           m1::Int4Place place = m1::int4Place(k);
           int bits = isPairs ? static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15 : 0;
-          double code = isPairs ? (bits < 8 ? bits : bits - 16) : rows.at(n, k);
-          wide.at(n, k) = code * scales.at(n, k / group);
+          double code = !isPairs ? rows.at(n, k) : bits < 8 || hasMinimums ? bits : bits - 16;
+          if (hasMinimums)
+            wide.at(n, k) =
+                code * scales.at(n * groups + k / group, 0) - scales.at(n * groups + k / group, 1);
+          else
+            wide.at(n, k) = code * scales.at(n, k / group);
         }
       return wide;
     }

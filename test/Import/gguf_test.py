@@ -253,11 +253,14 @@ class Gguf(unittest.TestCase):
 
     def test_groups_give_the_numbers_of_bf16(self):
         """Where pairs of bf16 are multiplied, weights that stay as they are give the logits of the same weights imported as bf16, bit for bit: of one token and of many."""
+        self.same_as_bf16(dict(self.CONFIG, hidden_size=352, intermediate_size=416), {**{f"self_attn.{part}_proj": "Q4_0" for part in "qkvo"},
+                                                                                     "mlp.gate_proj": "Q8_0", "mlp.up_proj": "Q8_0", "mlp.down_proj": "Q5_0", "lm_head": "Q4_0"})
+
+    def same_as_bf16(self, config, types):
         with open("/proc/cpuinfo") as file:
             if "avx512_bf16" not in file.read():
                 self.skipTest("the processor has no products of bf16")
-        self.build(dict(self.CONFIG, hidden_size=352, intermediate_size=416), {**{f"self_attn.{part}_proj": "Q4_0" for part in "qkvo"},
-                                                                              "mlp.gate_proj": "Q8_0", "mlp.up_proj": "Q8_0", "mlp.down_proj": "Q5_0", "lm_head": "Q4_0"})
+        self.build(config, types)
         ids = os.path.join(self.root, "ids.txt")
         with open(ids, "w") as file:
             file.write(" ".join(str(token * 7 % 300) for token in range(23)))
@@ -271,6 +274,101 @@ class Gguf(unittest.TestCase):
             self.assertEqual(result.returncode, 0, result.stderr)
             logits.append([read_safetensors(dump)[name][2] for name in ("prefill_logits", "decode_logits")])
         self.assertEqual(*logits)
+
+    def k_groups(self, tensor, kind):
+        """Of blocks of 256 or 32: integers as numbers, and the numbers of f32 of each group: a scale, or a scale and a minimum."""
+        f16 = lambda data, at: struct.unpack_from("<e", data, at)[0]
+        _, shape, data = tensor
+        codes, scales = [], []
+        size = {"Q4_1": 20, "Q5_1": 24, "Q3_K": 110, "Q4_K": 144, "Q5_K": 176, "Q6_K": 210}[kind]
+        for at in range(0, len(data), size):
+            b = data[at:at + size]
+            if kind in ("Q4_1", "Q5_1"):
+                high = struct.unpack_from("<I", b, 4)[0] if kind == "Q5_1" else 0
+                codes += [b[-16 + i % 16] >> i // 16 * 4 & 15 | (high >> i & 1) << 4 for i in range(32)]
+                scales += [f16(b, 0), -f16(b, 2)]
+            elif kind == "Q6_K":
+                quarters = lambda i: b[128 + i // 128 * 32 + i % 32] >> i % 128 // 32 * 2 & 3
+                codes += [(b[i // 128 * 64 + i % 64] >> i % 128 // 64 * 4 & 15 | quarters(i) << 4) - 32 for i in range(256)]
+                scales += [f16(b, 208) * scale for scale in struct.unpack_from("<16b", b, 192)]
+            elif kind == "Q3_K":
+                codes += [(b[32 + i // 128 * 32 + i % 32] >> i % 128 // 32 * 2 & 3) - (0 if b[i % 32] >> i // 32 & 1 else 4) for i in range(256)]
+                packed = b[96:108]
+                scales += [f16(b, 108) * ((packed[i % 8] >> i // 8 * 4 & 15 | (packed[8 + i % 4] >> i // 4 * 2 & 3) << 4) - 32) for i in range(16)]
+            else:
+                low, high = b[-128:], b[16:48]
+                codes += [low[i // 64 * 32 + i % 32] >> i // 32 % 2 * 4 & 15 | ((high[i % 32] >> i // 32 & 1) << 4 if kind == "Q5_K" else 0) for i in range(256)]
+                packed = b[4:16]
+                for i in range(8):
+                    scale, least = (packed[i] & 63, packed[i + 4] & 63) if i < 4 else (packed[i + 4] & 15 | packed[i - 4] >> 6 << 4, packed[i + 4] >> 4 | packed[i] >> 6 << 4)
+                    scales += [f16(b, 0) * scale, f16(b, 2) * least]
+        return shape, codes, scales
+
+    K_TYPES = {"self_attn.q_proj": "Q4_K", "self_attn.k_proj": "Q4_K", "self_attn.v_proj": "Q4_K", "self_attn.o_proj": "Q5_1", "mlp.gate_proj": "Q4_1", "mlp.up_proj": "Q4_1", "mlp.down_proj": "Q5_K",
+               "lm_head": "Q6_K", "model.embed_tokens": "Q4_K"}
+
+    def test_blocks_of_k_stay_as_they_are(self):
+        """With --quantize stored: codes of blocks with minimums and of groups of 16, their scales and minimums exact in f32. The same logits as of what they stand for."""
+        for types in (self.K_TYPES, dict(self.K_TYPES, **{"self_attn.o_proj": "Q4_1", "mlp.down_proj": "Q3_K", "lm_head": "Q4_K"})):
+            tensors = self.build(self.CONFIG, types)
+            artifact = os.path.join(self.root, "model.m1a")
+            for cpu in ("x86-64-v3", "native"):
+                result = run("m1-compile", self.file, "-o", artifact, "--cpu", cpu, "--cache", os.path.join(self.root, "cache"), "--activation-type", "f32", "--quantize", "stored")
+                self.assertEqual(result.returncode, 0, result.stderr)
+                self.assertIn("; int8 and int4 in groups stay as they are in linears, other weights are imported as f32", result.stderr)
+                ids, want, have = (os.path.join(self.root, name) for name in ("ids.txt", "want.safetensors", "have.safetensors"))
+                with open(ids, "w") as file:
+                    file.write("1 5 7 60 5 33 2 9 8 44")
+                self.assertEqual(run("m1-reference", self.file, "--input-ids", ids, "--max-new-tokens", "3", "--dump-logits", want).returncode, 0)
+                self.assertEqual(run("m1-run", artifact, "--input-ids", ids, "--max-new-tokens", "3", "--ignore-eos", "--dump-logits", have).returncode, 0)
+                for name in ("prefill_logits", "decode_logits"):
+                    expected, got = ([value for (value,) in struct.iter_unpack("<f", read_safetensors(path)[name][2])] for path in (want, have))
+                    mean = sum(expected) / len(expected)
+                    deviation = math.sqrt(sum((value - mean)**2 for value in expected) / len(expected))
+                    self.assertEqual(len(expected), len(got))
+                    self.assertLess(max(abs(a - b) for a, b in zip(expected, got)), 1e-3 * deviation, name)
+            listed = json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]
+            with open(artifact, "rb") as file:
+                content = file.read()
+            got = {w["name"]: (w["type"], content[w["offset"]:w["offset"] + w["bytes"]]) for w in listed}
+            self.assertTrue(any(name.startswith("layers.0.q") and kind.endswith("x8x2xf32") for name, (kind, _) in got.items()), list(got))
+            for name, parts, kind in (("layers.0.down", ["blk.0.ffn_down"], types["mlp.down_proj"]), ("layers.0.gate_up", ["blk.0.ffn_gate", "blk.0.ffn_up"], "Q4_1"),
+                                      ("layers.0.o", ["blk.0.attn_output"], types["self_attn.o_proj"]),
+                                      ("lm_head", ["output"], types["lm_head"])):
+                codes, scales = [], []
+                for part in parts:
+                    (_, columns), more, further = self.k_groups(tensors[part + ".weight"], kind)
+                    codes += more
+                    scales += further
+                rows = len(codes) // columns
+                groups = f"{columns // 16}" if kind in ("Q6_K", "Q3_K") else f"{columns // 32}x2"
+                self.assertEqual(got[name + ".scale"], (f"{rows}x{groups}xf32", floats(scales)), name)
+                if kind in ("Q4_K", "Q4_1"):
+                    words = bytearray(rows * -(-columns // 128) * 64)
+                    for i, code in enumerate(codes):
+                        row, c = divmod(i, columns)
+                        words[row * -(-columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= code << c % 64 // 32 * 4
+                    self.assertEqual(got[name], (f"{rows}x{-(-columns // 128) * 64}xi4x2", bytes(words)))
+                else:
+                    self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
+        # The artifact's code is made anew without the file; GPUs have no kernels for such groups, and get weights of bf16 from the file.
+        again = os.path.join(self.root, "again.m1a")
+        result = run("m1-compile", artifact, "-o", again, "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = run("m1-compile", artifact, "-o", "-", "--target", "cuda", "--emit", "plan")
+        self.assertIn("has no kernel on the cuda target for weights in groups of 16 columns or with minimums; compile the checkpoint for it", result.stderr)
+        result = run("m1-compile", self.file, "-o", "-", "--target", "cuda", "--emit", "plan", "--quantize", "stored")
+        self.assertIn("--quantize stored: ", result.stderr)
+        self.assertIn(" holds no weights of linears as int8 or int4 in groups that GPUs have kernels for", result.stderr)
+        self.build(self.CONFIG, dict(self.K_TYPES, **{"mlp.down_proj": "Q8_0"}))
+        result = run("m1-compile", self.file, "-o", "-", "--target", "cuda,cpu", "--emit", "plan", "--quantize", "stored")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("; groups of 16 columns and groups with minimums stay as they are only without GPUs among the targets", result.stderr)
+        self.assertIn("@dequantize_int8_f16_8_bf16_256x256", result.stdout)
+
+    def test_blocks_of_k_give_the_numbers_of_bf16(self):
+        """As test_groups_give_the_numbers_of_bf16."""
+        self.same_as_bf16(self.CONFIG, self.K_TYPES)
 
     def test_int4_keeps_codes(self):
         """Q4_0 as int4 in groups of 32 by a pass that knows no integers of the checkpoint: the codes of the file, its scales as bf16."""

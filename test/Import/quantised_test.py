@@ -151,15 +151,14 @@ def compressed(m, *, bits=4, packed=True, asymmetric=False, per_tensor=False, in
     return parts
 
 
-def gptq(m, *, bits=4, less=1, index=True, borrow=True):
-    """Codes are packed along the columns' dimension, which comes first; zero points along the rows', less 1: each by itself, or, as GPTQModel has it,
-    all of a word by one subtraction."""
+def gptq(m, *, bits=4, less=1, index=True, borrows=True):
+    """Codes are packed along the columns' dimension, which comes first; zero points along the rows', less 1: of whole words (GPTQModel), or each by itself."""
     codes = transpose([words(row, bits) for row in m.codes])
-    if borrow:
-        ones = sum(less << i for i in range(0, 32, bits))
-        zeros = [[word - ones & 0xFFFFFFFF for word in words(column, bits)] for column in transpose(m.zeros)]
+    mask = (1 << bits) - 1
+    if borrows:
+        zeros = [[word - less * (0xffffffff // mask) & 0xffffffff for word in words(column, bits)] for column in transpose(m.zeros)]
     else:
-        zeros = [words([zero - less & (1 << bits) - 1 for zero in column], bits) for column in transpose(m.zeros)]
+        zeros = [words([zero - less & mask for zero in column], bits) for column in transpose(m.zeros)]
     parts = {"qweight": ("I32", [len(codes), m.rows], pack_words(codes)), "qzeros": ("I32", [m.groups, len(zeros[0])], pack_words(zeros)),
              "scales": (m.scale_type, [m.groups, m.rows], pack_floats(m.scale_type, [s for column in transpose(m.scales) for s in column]))}
     if index:
@@ -416,15 +415,12 @@ class Quantised(unittest.TestCase):
     # ---- GPTQ, AWQ
 
     def test_gptq(self):
-        others = {"meta": {"quantizer": "auto_gptq:0.7.1"}}
-        for bits, size, less, fields in ((4, 16, 1, {}), (8, 32, 1, {}), (4, -1, 1, {}), (4, 16, 0, {"checkpoint_format": "gptq_v2"}), (4, 16, 1, others),
-                                         (8, 32, 1, {"meta": None})):
-            borrow = "meta" not in fields
-            # A zero point of 0 less 1 is all ones, and borrows from its neighbour where GPTQModel has made it.
+        for bits, size, less, borrows, fields in ((4, 16, 1, True, {}), (8, 32, 1, True, {"meta": {"quantizer": "gptqmodel:1.0.0"}}), (4, -1, 1, False, {"meta": {"quantizer": ["auto_gptq:0.7.1"]}}),
+                                                  (8, 32, 1, False, {"meta": None}), (4, 16, 0, True, {"checkpoint_format": "gptq_v2"})):
+            # A zero point of 0 less 1 is all ones, and a borrow where GPTQModel subtracts.
             make = self.matrix(low=0, high=(1 << bits) - 1, group=max(size, 0), asymmetric=True, scale_type="F16")
-            with self.subTest(bits=bits, size=size, less=less):
-                self.check(lambda name, *matrix: (lambda m: (gptq(m, bits=bits, less=less, borrow=borrow), m))(make(*matrix)),
-                           gptq_config(bits=bits, group_size=size, **fields), f"gptq: 7 matrices of int{bits}")
+            with self.subTest(bits=bits, size=size, less=less, fields=fields):
+                self.check(lambda name, *matrix: (lambda m: (gptq(m, bits=bits, less=less, borrows=borrows), m))(make(*matrix)), gptq_config(bits=bits, group_size=size, **fields), f"gptq: 7 matrices of int{bits}")
 
     def test_gptq_with_columns_by_activation(self):
         draw = random.Random(3)
@@ -533,6 +529,40 @@ class Quantised(unittest.TestCase):
             for c, code in enumerate(row):
                 packed[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code - 8 & 15) << c % 64 // 32 * 4
         self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(packed)))
+
+    def test_zero_points_become_minimums(self):
+        """With --quantize stored groups with zero points keep their codes, of four bits from 0 on; each has a scale and the minimum zero · scale. The values are those of the checkpoint."""
+        ways = {"awq": (dict(low=0, high=15), lambda m: awq(m), {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True}, 4, 0),
+                "gptq": (dict(low=0, high=15), lambda m: gptq(m), gptq_config(group_size=32), 4, 0),
+                "gptq of 8 bits": (dict(low=0, high=255), lambda m: gptq(m, bits=8), gptq_config(bits=8, group_size=32), 8, 128),
+                "packed": (dict(low=-8, high=7), lambda m: compressed(m, asymmetric=True),
+                           group_config({"num_bits": 4, "group_size": 32, "strategy": "group", "symmetric": False}, "pack-quantized"), 4, -8),
+                "int8": (dict(low=-128, high=127), lambda m: compressed(m, bits=8, packed=False, asymmetric=True),
+                         group_config({"num_bits": 8, "group_size": 32, "strategy": "group", "symmetric": False}, "int-quantized"), 8, 0)}
+        for name, (settings, pack, config, bits, shift) in ways.items():
+            with self.subTest(name):
+                make = self.matrix(group=32, asymmetric=True, scale_type="BF16", **settings)
+                matrices = {}
+
+                def quantise(tensor, *matrix):
+                    m = matrices[tensor] = make(*matrix)
+                    return pack(m), m
+
+                self.write(quantise, config)
+                got, said = self.weights("quantised", "--quantize", "stored")
+                self.assertIn("; int8 and int4 in groups stay as they are in linears", said)
+                m = matrices["model.layers.0.mlp.down_proj.weight"]
+                pairs = [number for row, zeros in zip(m.scales, m.zeros) for scale, zero in zip(row, zeros) for number in (scale, scale * (zero - shift))]
+                self.assertEqual(got["layers.0.down.scale"], (f"{m.rows}x{m.groups}x2xf32", pack_floats("F32", pairs)))
+                codes = [[code - shift for code in row] for row in m.codes]
+                if bits == 8:
+                    self.assertEqual(got["layers.0.down"], (f"{m.rows}x{m.columns}xi8", struct.pack(f"<{m.rows * m.columns}b", *(code for row in codes for code in row))))
+                else:
+                    words = bytearray(m.rows * -(-m.columns // 128) * 64)
+                    for r, row in enumerate(codes):
+                        for c, code in enumerate(row):
+                            words[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= code << c % 64 // 32 * 4
+                    self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(words)))
 
     def test_fp8_rows_stay_as_they_are(self):
         """With --quantize fp8, codes and scales are those of the checkpoint."""

@@ -135,8 +135,8 @@ TEST(Experts, QuantisedLinearAgreesWithItsFormula) {
   EXPECT_TRUE(out.surroundingsIntact());
 }
 
-// Weights of int4 and int8 with scales of groups, of which the last is short, of either type; each
-// expert has columns of its own.
+// Weights of int4 and int8 with scales of groups, of which the last is short, of any type, and with
+// minimums; each expert has columns of its own.
 TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
   Random random(5);
   constexpr int experts = 3, chosen = 2, rows = 9, first = 2, n = 5, tokens = 11;
@@ -144,11 +144,15 @@ TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
     int type, scaleType;
   };
   for (auto [type, scaleType] :
-       {Weights{M1K_I4, M1K_BF16}, Weights{M1K_I4, M1K_F16}, Weights{M1K_I8, M1K_F16}})
+       {Weights{M1K_I4, M1K_BF16}, Weights{M1K_I4, M1K_F16}, Weights{M1K_I8, M1K_F16},
+        Weights{M1K_I8, M1K_F32}, Weights{M1K_I4, M1K_F32_MINIMUM},
+        Weights{M1K_I8, M1K_F32_MINIMUM}})
     for (int k : {13, 128, 217, 250})
-      for (int columns : {32, 64, 128}) {
+      for (int columns : {16, 32, 64, 128}) {
+        if ((columns == 16) != (scaleType == M1K_F32))
+          continue;
         SCOPED_TRACE(testing::Message() << k << " columns, " << columns << " a scale");
-        const bool isInt4 = type == M1K_I4;
+        const bool isInt4 = type == M1K_I4, hasMinimums = scaleType == M1K_F32_MINIMUM;
         const int groups = (k + columns - 1) / columns,
                   rowBytes = isInt4 ? (k + 127) / 128 * 64 : k;
         Matrix x = Matrix::filled(M1K_BF16, tokens, chosen * k, chosen * k + 3,
@@ -156,14 +160,20 @@ TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
         std::vector<uint8_t> weight(experts * rows * rowBytes);
         for (uint8_t &byte : weight)
           byte = static_cast<uint8_t>(random.integer(0, 255));
-        Matrix scale = Matrix::filled(scaleType, experts * rows, groups, groups,
-                                      [&] { return random.normal(); });
-        auto element = [&, isInt4 = isInt4](int row, int c) {
+        Matrix scale = Matrix::filled(
+            hasMinimums ? M1K_F32 : scaleType, experts * rows, hasMinimums ? 2 * groups : groups,
+            hasMinimums ? 2 * groups : groups, [&] { return random.normal(); });
+        auto element = [&](int row, int c) {
+          auto scaled = [&](int code) {
+            const int g = c / columns;
+            return hasMinimums ? code * scale.get(row, 2 * g) - scale.get(row, 2 * g + 1)
+                               : code * scale.get(row, g);
+          };
           if (!isInt4)
-            return static_cast<int8_t>(weight[row * rowBytes + c]) * scale.get(row, c / columns);
+            return scaled(static_cast<int8_t>(weight[row * rowBytes + c]));
           int words = row * rowBytes + c / 128 * 64 + c % 32 * 2, plane = c % 128 / 32;
           int bits = (weight[words] | weight[words + 1] << 8) >> (4 * plane) & 15;
-          return (bits < 8 ? bits : bits - 16) * scale.get(row, c / columns);
+          return scaled(bits < 8 || hasMinimums ? bits : bits - 16);
         };
         std::vector<int> names;
         for (int t = 0; t < tokens; ++t)

@@ -18,19 +18,27 @@ struct PlainUnpacker {
     for (int r = 0; r < w.rows; ++r)
       for (int c = 0; c < m1k::unpackColumns; ++c) {
         float value = static_cast<float>(code(w.from + r * w.stride, c));
+        const long place = w.group ? w.scaleAt + r * w.scalesOfRow + c / w.group : 0;
         if (w.group)
-          value *= m1k::loadOne(w.scale, w.scaleType, w.scaleAt + r * w.scalesOfRow + c / w.group);
+          value *= m1k::loadScale(w.scale, w.scaleType, place);
+        if (w.scaleType == M1K_F32_MINIMUM)
+          value -= m1k::loadMinimum(w.scale, place);
         const uint16_t half = toBf16(value);
         std::memcpy(to + r * m1k::unpackBytes + 2 * c, &half, 2);
       }
   }
   static void int4(const m1k::PackedWeights &w, char *to) {
     unpack(w, to, [](const char *row, int c) {
-      uint16_t word;
-      std::memcpy(&word, row + c % 32 * 2, 2);
-      const int code = word >> c / 32 * 4 & 15;
+      const int code = codeAt(row, c);
       return code < 8 ? code : code - 16;
     });
+  }
+  static void int4WithMinimums(const m1k::PackedWeights &w, char *to) { unpack(w, to, codeAt); }
+  static void int8OfAnyGroups(const m1k::PackedWeights &w, char *to) { int8(w, to); }
+  static int codeAt(const char *row, int c) {
+    uint16_t word;
+    std::memcpy(&word, row + c % 32 * 2, 2);
+    return word >> c / 32 * 4 & 15;
   }
   static void int8(const m1k::PackedWeights &w, char *to) {
     unpack(w, to, [](const char *row, int c) { return static_cast<signed char>(row[c]); });
@@ -105,8 +113,14 @@ public:
       : c(c), x(Matrix::filled(M1K_BF16, c.tokens, c.k, c.k + 5, [&] { return random.normal(); })),
         weight(c.weightType == M1K_I4 ? c.n * int4Stride() : long(c.n) * c.k * (isBf16() ? 2 : 1)),
         values(static_cast<size_t>(c.n) * c.k),
-        scale(Matrix::filled(c.scaleType, c.n, c.group ? (c.k + c.group - 1) / c.group : 1, 0,
-                             [&] { return random.normal(); })),
+        scale(Matrix::filled(
+            hasMinimums() ? M1K_F32 : c.scaleType, c.n,
+            (c.group ? (c.k + c.group - 1) / c.group : 1) * (hasMinimums() ? 2 : 1), 0,
+            [&] {
+              const double value = random.normal();
+              // Products with codes are exact, as those of checkpoints.
+              return c.group ? fromBf16(toBf16(static_cast<float>(value))) : value;
+            })),
         bias(Matrix::filled(M1K_F32, 1, c.n, 0, [&] { return random.normal(); })),
         rowScale(Matrix::filled(M1K_F32, 1, c.tokens, 0, [&] { return random.normal(); })),
         out(c.outType, c.tokens, c.n, c.n + 3) {
@@ -148,6 +162,15 @@ public:
 
 private:
   bool isBf16() const { return c.weightType == M1K_BF16; }
+  bool hasMinimums() const { return c.scaleType == M1K_F32_MINIMUM; }
+  /// What an integer of a group stands for.
+  double scaled(int i, int column, int code) const {
+    const int g = column / c.group;
+    const float value =
+        hasMinimums() ? static_cast<float>(code * scale.get(i, 2 * g) - scale.get(i, 2 * g + 1))
+                      : static_cast<float>(code * scale.get(i, g));
+    return fromBf16(toBf16(value));
+  }
   bool isE4m3() const { return c.weightType == M1K_E4M3; }
   long int4Stride() const { return (c.k + 127) / 128 * 64; }
   /// Writes a random weight; returns its value.
@@ -161,21 +184,20 @@ private:
     if (c.weightType == M1K_I8) {
       const int code = random.integer(-127, 127);
       weight[at] = static_cast<char>(code);
-      return c.group ? fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / c.group))))
-                     : code * scale.get(i, 0);
+      return c.group ? scaled(i, column, code) : code * scale.get(i, 0);
     }
     if (isE4m3()) {
       const int code = random.integer(0, 0x7e) | random.integer(0, 1) << 7;
       weight[at] = static_cast<char>(code);
       return m1k_e4m3_value(static_cast<unsigned char>(code)) * scale.get(i, 0);
     }
-    const int code = random.integer(-8, 7);
+    const int code = hasMinimums() ? random.integer(0, 15) : random.integer(-8, 7);
     const long word = i * int4Stride() + column / 128 * 64 + column % 32 * 2;
     uint16_t codes;
     std::memcpy(&codes, &weight[word], 2);
     codes = static_cast<uint16_t>(codes | (code & 15) << column % 128 / 32 * 4);
     std::memcpy(&weight[word], &codes, 2);
-    return fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / c.group))));
+    return scaled(i, column, code);
   }
 };
 
@@ -190,11 +212,13 @@ std::vector<Case> cases() {
         struct Weights {
           int type, group, scaleType;
         };
-        constexpr Weights types[] = {{M1K_BF16, 0, M1K_F32}, {M1K_I8, 0, M1K_F32},
-                                     {M1K_I4, 32, M1K_BF16}, {M1K_E4M3, 0, M1K_F32},
-                                     {M1K_I8, 32, M1K_F16},  {M1K_I8, 128, M1K_BF16},
-                                     {M1K_I4, 64, M1K_F16}};
-        const Weights &w = types[number % 7];
+        constexpr Weights types[] = {{M1K_BF16, 0, M1K_F32},        {M1K_I8, 0, M1K_F32},
+                                     {M1K_I4, 32, M1K_BF16},        {M1K_E4M3, 0, M1K_F32},
+                                     {M1K_I8, 32, M1K_F16},         {M1K_I8, 128, M1K_BF16},
+                                     {M1K_I4, 64, M1K_F16},         {M1K_I8, 16, M1K_F32},
+                                     {M1K_I4, 32, M1K_F32_MINIMUM}, {M1K_I8, 64, M1K_F32_MINIMUM},
+                                     {M1K_I4, 128, M1K_F32_MINIMUM}};
+        const Weights &w = types[number % 11];
         all.push_back({tokens, n, k, w.type, w.group, w.scaleType, number % 3 == 0,
                        number % 5 == 0 ? M1K_BF16 : M1K_F32});
       }
@@ -235,8 +259,8 @@ M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
 
 template <typename Multiply> void checkAll(Multiply multiply) {
   const std::vector<Case> all = cases();
-  // 11: every value of each of a case's properties is among them.
-  for (size_t i = 0; i < all.size(); i += m1test::repeated(1, 11)) {
+  // 13: every value of each of a case's properties is among them.
+  for (size_t i = 0; i < all.size(); i += m1test::repeated(1, 13)) {
     const Case &c = all[i];
     Product p(c);
     for (long first = 0; first < c.n; first += block)

@@ -46,7 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!groups || tensor.shape.size() < 2)
       continue;
     std::vector<int8_t> codes(columns);
-    std::vector<uint16_t> scales(columns / groups->group);
+    std::vector<char> scales(columns / groups->group * groups->scaleBytes());
     for (int64_t row = 0; row < tensor.countElements() / columns; ++row)
       tensor.code->readGroups(row, codes.data(), scales.data());
   }

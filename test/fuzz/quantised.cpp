@@ -44,7 +44,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int64_t row = 0; columns > 0 && row < rows; ++row)
       (void)tensor.code->readInt8Row(row, codes.data(), &scale);
     if (auto groups = tensor.code->storedGroups()) {
-      std::vector<uint16_t> scales((columns + groups->group - 1) / groups->group);
+      std::vector<char> scales((columns + groups->group - 1) / groups->group *
+                               groups->scaleBytes());
       for (int64_t row = 0; row < rows; ++row)
         tensor.code->readGroups(row, codes.data(), scales.data());
     }

@@ -1,8 +1,12 @@
 // Quantised weights with a scale for each group of columns of a row. A tensor of i8 [N, K] holds a
 // matrix [N, K] of integers from -128 to 127, one of ui8 [N, int4RowBytes(K)] of integers from -8
-// to 7 (Int4.h). A second tensor of bf16 or f16 [N, ceil(K / group)] holds the scales of its
-// groups, which are `group` consecutive columns of a row, the last one fewer where K is no
-// multiple.
+// to 7 (Int4.h). A second tensor [N, ceil(K / group)] holds the scales of its groups, which are
+// `group` consecutive columns of a row, the last one fewer where K is no multiple: of bf16 or f16
+// those of 32, 64 or 128 columns, of f32, which i8 alone may have, those of 16.
+//
+// Groups of 32, 64 or 128 may have a minimum besides: with a second tensor of f32 [N, ceil(K /
+// group), 2], scale and minimum of each, a value is code · scale - minimum, and integers of four
+// bits are from 0 to 15.
 #ifndef M1_IR_GROUPS_H
 #define M1_IR_GROUPS_H
 
@@ -13,6 +17,7 @@
 namespace mlir::m1 {
 
 constexpr int64_t groupSizes[] = {32, 64, 128};
+constexpr int64_t fineGroup = 16;
 
 constexpr int64_t groupsOf(int64_t columns, int64_t group) { return (columns + group - 1) / group; }
 
@@ -24,6 +29,17 @@ inline std::optional<int64_t> groupOf(int64_t columns, int64_t groups) {
   return std::nullopt;
 }
 
+/// Whether scales of this shape have minimums beside them.
+inline bool hasMinimums(ArrayRef<int64_t> scales) { return scales.size() == 3; }
+inline bool hasMinimums(RankedTensorType scales) { return hasMinimums(scales.getShape()); }
+
+/// Columns of each of the groups that have scales of this shape and type; none if no group does.
+inline std::optional<int64_t> groupOf(int64_t columns, ArrayRef<int64_t> scales, Type element) {
+  if (!element.isF32() || hasMinimums(scales))
+    return groupOf(columns, scales[1]);
+  return groupsOf(columns, fineGroup) == scales[1] ? std::optional(fineGroup) : std::nullopt;
+}
+
 /// Bits of an integer and columns of a scale.
 struct GroupForm {
   int bits;
@@ -32,6 +48,8 @@ struct GroupForm {
 
 /// The transform that makes such groups; none if none does.
 inline std::optional<Transform> transformTo(GroupForm form) {
+  if (form.bits == 8 && form.group == fineGroup)
+    return Transform::Int8Groups16;
   const int place = form.group == 32 ? 0 : form.group == 64 ? 1 : form.group == 128 ? 2 : -1;
   if (place < 0 || (form.bits != 4 && form.bits != 8))
     return std::nullopt;
@@ -44,6 +62,8 @@ inline std::optional<Transform> transformTo(GroupForm form) {
 /// What a transform makes; none of those that make no groups.
 inline std::optional<GroupForm> groupFormOf(Transform transform) {
   switch (transform) {
+  case Transform::Int8Groups16:
+    return GroupForm{8, fineGroup};
   case Transform::Int8Groups32:
     return GroupForm{8, 32};
   case Transform::Int8Groups64:
@@ -62,13 +82,33 @@ inline std::optional<GroupForm> groupFormOf(Transform transform) {
 }
 
 /// Whether the scales of a quantised weight are those of groups, not of rows.
-inline bool isOfGroups(RankedTensorType scales) { return scales.getRank() == 2; }
+inline bool isOfGroups(RankedTensorType scales) { return scales.getRank() > 1; }
 
-/// Whether scales of groups may have this type.
-inline bool isGroupScale(Type element) { return element.isBF16() || element.isF16(); }
+/// What a group has beside its integers: a scale of bf16 or f16; of f32, of groups of 16; or, as
+/// vector<2xf32>, a scale and a minimum.
+inline bool isGroupScale(Type type, int64_t group) {
+  if (auto pair = dyn_cast<VectorType>(type))
+    return group != fineGroup && pair.getShape() == ArrayRef<int64_t>(2) &&
+           pair.getElementType().isF32();
+  return group == fineGroup ? type.isF32() : type.isBF16() || type.isF16();
+}
+/// The scales of `groups` groups of `rows` rows that each have such.
+inline RankedTensorType scalesOfGroups(int64_t rows, int64_t groups, Type scale) {
+  if (auto pair = dyn_cast<VectorType>(scale))
+    return RankedTensorType::get({rows, groups, 2}, pair.getElementType());
+  return RankedTensorType::get({rows, groups}, scale);
+}
+/// What each group has; null of scales of other forms.
+inline Type scaleOfGroups(RankedTensorType scales) {
+  if (scales.getRank() == 2)
+    return scales.getElementType();
+  return hasMinimums(scales) && scales.getDimSize(2) == 2
+             ? VectorType::get(2, scales.getElementType())
+             : Type();
+}
 
 /// Attributes of a weight of plain elements that the checkpoint holds as such groups: the transform
-/// that makes integers of these, and the type of an element of their scales. The latter stays where
+/// that makes integers of these, and what each group has (isGroupScale). The latter stays where
 /// it becomes one of integers: those of the checkpoint, with its scales.
 constexpr llvm::StringLiteral storedCodesName = "m1.stored_codes",
                               storedScalesName = "m1.stored_scales";

@@ -211,11 +211,14 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
       most = most / int4BlockBytes * int4Block;
       least = most - int4Block + 1;
     }
-    if (!isOfGroups(type) || !isGroupScale(type.getElementType()) || type.getDimSize(0) != n ||
+    Type ofGroup = isOfGroups(type) ? scaleOfGroups(type) : Type();
+    if (!ofGroup || !isGroupScale(ofGroup, form->group) || type.getDimSize(0) != n ||
         type.getDimSize(1) < groupsOf(least, form->group) ||
         type.getDimSize(1) > groupsOf(most, form->group))
       return emitOpError() << "expected scales [" << n << ", groups of " << form->group
-                           << " columns] of bf16 or f16, got " << type;
+                           << " columns] of "
+                           << (form->group == fineGroup ? "f32" : "bf16 or f16, or […, 2] of f32")
+                           << ", got " << type;
     return success();
   }
   auto expected = RankedTensorType::get({n}, Float32Type::get(getContext()));

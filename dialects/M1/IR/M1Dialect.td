@@ -25,8 +25,8 @@ def M1_Dialect : Dialect {
 
     The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
     f32. Matrix weights are bf16 or f32, those of linears also i8 or f8E4M3FN with a scale for each
-    row, or i8 or int4, two to a byte (ui8), with a scale of bf16 or f16 for each group of columns
-    of a row;
+    row, or i8 or int4, two to a byte (ui8), with a scale for each group of columns of a row, and
+    some with a minimum (M1/IR/Groups.h);
     vectors (norms, biases, A, D, convolution, scales of rows) are f32.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
@@ -122,7 +122,8 @@ def M1_Transform
                I32EnumAttrCase<"Fp8Rows", 8, "fp8_rows">,
                I32EnumAttrCase<"Int8Groups32", 9, "int8_groups_32">,
                I32EnumAttrCase<"Int8Groups64", 10, "int8_groups_64">,
-               I32EnumAttrCase<"Int8Groups128", 11, "int8_groups_128">]>;
+               I32EnumAttrCase<"Int8Groups128", 11, "int8_groups_128">,
+               I32EnumAttrCase<"Int8Groups16", 12, "int8_groups_16">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
   let description =
       [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x; `plus_one`: 1 + x,
@@ -134,8 +135,9 @@ def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
     which the squares of the errors sum to the least. `int8_groups_32`, `_64`, `_128`: such groups
     divided by their scale, the largest of their absolute values / 127 rounded to bf16, rounded to
     nearest even and held within -127 … 127, as i8. Where the checkpoint holds such groups of
-    integers itself, with scales of the type that this weight's have, both stay as they are,
-    integers from -128 on. `fp8_rows`: each row of a matrix divided by
+    integers itself, with scales of the type that this weight's have, or with minimums beside them,
+    all stay as they are, integers from -128 on. Nothing else has minimums, nor `int8_groups_16`:
+    groups of 16 columns with scales of f32. `fp8_rows`: each row of a matrix divided by
     its scale, the largest of its absolute values / 448 in f32, and rounded to nearest even, as
     f8E4M3FN. A row or group that holds a NaN or an infinite value has the scale NaN, and becomes
     zeros.}];

@@ -206,11 +206,15 @@ static LogicalResult expectScale(Operation *op, Value weight, Value scale, Strin
                                << scales;
     return expectShape(op, "scale", scale, ("[" + rows + "]").str(), {type.getDimSize(0)});
   }
-  if (!isGroupScale(scales.getElementType()) || !isOfGroups(scales) ||
-      scales.getDimSize(0) != type.getDimSize(0) || !groupOf(k, scales.getDimSize(1)))
-    return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16 or f16, groups of "
-                             << "32, 64 or 128 of " << k << " columns, with " << type << ", got "
-                             << scales;
+  std::optional<int64_t> group;
+  if (isOfGroups(scales) && scales.getDimSize(0) == type.getDimSize(0))
+    group = groupOf(k, scales.getShape(), scales.getElementType());
+  Type ofGroup = group ? scaleOfGroups(scales) : Type();
+  if (!ofGroup || !isGroupScale(ofGroup, *group) || (*group == fineGroup && isInt4Pairs(element)))
+    return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16 or f16 or ["
+                             << rows << ", groups, 2] of f32, groups of 32, 64 or 128 of " << k
+                             << " columns" << (isInt4Pairs(element) ? "" : ", or f32 of 16")
+                             << ", with " << type << ", got " << scales;
   return success();
 }
 
@@ -423,7 +427,7 @@ int64_t mlir::m1::columnsOfExperts(ExpertLinearOp op) {
   Value scale = op.getScale();
   auto scales = scale ? cast<RankedTensorType>(scale.getType()) : RankedTensorType();
   return int4ColumnsOf(columns(op.getX()), columns(op.getExperts()), weight.getDimSize(1),
-                       scales && scales.getRank() == 2 ? scales.getDimSize(1) : 0)
+                       scales && isOfGroups(scales) ? scales.getDimSize(1) : 0)
       .value_or(0);
 }
 

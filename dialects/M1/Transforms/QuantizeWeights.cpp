@@ -147,13 +147,13 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
            });
   }
 
-  /// The type of the scales with which the checkpoint holds what the transform makes; null: it does
-  /// not.
+  /// What groups have with which the checkpoint holds what the transform makes; null: it does not.
   static Type storedScales(WeightOp weight, Transform transform) {
     auto codes = weight->getAttrOfType<TransformAttr>(storedCodesName);
     auto scales = weight->getAttrOfType<TypeAttr>(storedScalesName);
-    return codes && scales && codes.getValue() == transform && groupFormOf(transform) &&
-                   isGroupScale(scales.getValue())
+    const std::optional<GroupForm> form = groupFormOf(transform);
+    return codes && scales && codes.getValue() == transform && form &&
+                   isGroupScale(scales.getValue(), form->group)
                ? scales.getValue()
                : Type();
   }
@@ -209,8 +209,7 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
                          groupsOf(k, form->group)) == k;
   }
 
-  /// `stored`: the type of the checkpoint's scales of groups, with which it holds the integers;
-  /// null without.
+  /// `stored`: what the checkpoint's groups have, whose integers it holds; null without.
   void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets,
                 Transform transform, Type stored) {
     MLIRContext *context = &getContext();
@@ -223,8 +222,8 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
       if (form->bits == 4)
         type = RankedTensorType::get({n, int4RowBytes(k)},
                                      IntegerType::get(context, 8, IntegerType::Unsigned));
-      scales = RankedTensorType::get({n, groupsOf(k, form->group)},
-                                     stored ? stored : BFloat16Type::get(context));
+      scales =
+          scalesOfGroups(n, groupsOf(k, form->group), stored ? stored : BFloat16Type::get(context));
     }
     weight->removeAttr(storedCodesName);
     if (!stored)

@@ -63,6 +63,13 @@ public:
             : mlir::isa<mlir::Float8E4M3FNType>(element) ? M1K_E4M3
                                                          : M1K_F32);
   }
+  /// Of scales, of rows or of groups.
+  void scaleType() {
+    if (w.has("scale") && mlir::m1::hasMinimums(w.operand("scale").dims))
+      integer(M1K_F32_MINIMUM);
+    else
+      type("scale");
+  }
 
   void call() {
     auto module = w.b.getInsertionBlock()->getParentOp()->getParentOfType<mlir::ModuleOp>();

@@ -60,6 +60,12 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
                                 "the model with --quantize int8";
     assert(spec.find("row_scale") < 0 && "m1.quantize_rows before it has no kernel");
   }
+  if (const int scale = spec.find("scale"); scale >= 0) {
+    const OperandSpec &scales = spec.operands[static_cast<size_t>(scale)];
+    if (scales.dims.size() > 1 && scales.element.isF32())
+      return emitter.error() << "has no kernel on the cuda target for weights in groups of 16 "
+                                "columns or with minimums; compile the checkpoint for it";
+  }
   if (cuda::isLibraryProduct(spec))
     return selectLibraryProduct(spec, emitter);
   if (cuda::isHandTuned(spec))

@@ -77,7 +77,7 @@ m1.weight @w : tensor<4x32xui8> {sources = ["a"], transform = #m1<transform int4
 // There is a scale for each group, between those of the last block's first column and of its last.
 m1.weight @w : tensor<4x128xui8> {sources = ["a"], transform = #m1<transform int4_groups_64>}
 m1.weight @fits : tensor<4x3xbf16> {scales_of = @w}
-// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x2xbf16>'}}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, or […, 2] of f32, got 'tensor<4x2xbf16>'}}
 m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
 
 // -----
@@ -85,14 +85,50 @@ m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
 // Of i8 as many as its columns make, of bf16 or f16.
 m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
 m1.weight @fits : tensor<4x3xf16> {scales_of = @w}
-// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x2xbf16>'}}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, or […, 2] of f32, got 'tensor<4x2xbf16>'}}
 m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
 
 // -----
 
 m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
-// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x3xf32>'}}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, or […, 2] of f32, got 'tensor<4x3xf32>'}}
 m1.weight @t : tensor<4x3xf32> {scales_of = @w}
+
+// -----
+
+// A group with a minimum has two numbers of f32.
+m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
+m1.weight @fits : tensor<4x3x2xf32> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, or […, 2] of f32, got 'tensor<4x3x3xf32>'}}
+m1.weight @t : tensor<4x3x3xf32> {scales_of = @w}
+
+// -----
+
+// Groups of 16 have a scale of f32.
+m1.weight @w : tensor<4x40xi8> {sources = ["a"], transform = #m1<transform int8_groups_16>}
+m1.weight @fits : tensor<4x3xf32> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 16 columns] of f32, got 'tensor<4x3xbf16>'}}
+m1.weight @t : tensor<4x3xbf16> {scales_of = @w}
+
+// -----
+
+// int4 has no groups of 16.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x9xf32>) {
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x9xf32>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x9xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Minimums are f32, as their scales.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x3x2xf16>) {
+  // expected-error @+1 {{with 'tensor<6x128xui8>', got 'tensor<6x3x2xf16>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x3x2xf16>) -> tensor<?x6xf32>
+  return
+}
 
 // -----
 
@@ -108,7 +144,7 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x64xui8>, %s: tensor<6x3xbf16>) 
 
 // Its scales are those of groups.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
   return
@@ -118,7 +154,7 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>)
 
 // Of i8, too.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x4xf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or f32 of 16, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x130xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
   return

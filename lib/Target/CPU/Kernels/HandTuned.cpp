@@ -116,18 +116,18 @@ void writeExpertLinear(KernelWriter &w) {
   call.rowsOfGroup();
   const auto &weight = w.operand("weight").dims;
   int64_t chosen = w.columns("experts"), k = weight[1], group = 0;
-  if (w.has("scale") && w.operand("scale").dims.size() == 2) {
-    int64_t groups = w.columns("scale");
+  if (w.has("scale") && w.operand("scale").dims.size() > 1) {
+    const OperandSpec &scale = w.operand("scale");
     if (m1::isInt4Pairs(w.operand("weight").element))
-      k = *m1::int4ColumnsOf(w.columns("x"), chosen, k, groups); // verified
-    group = *m1::groupOf(k, groups);
+      k = *m1::int4ColumnsOf(w.columns("x"), chosen, k, scale.dims[1]); // verified
+    group = *m1::groupOf(k, scale.dims, scale.element);
   }
   for (int64_t value :
        {weight[0] / w.integer("count"), w.integer("first"), w.columns("out") / chosen, k, chosen,
         int64_t(w.columns("x") != k), int64_t(M1K_CPU_EXPERT_BLOCK), group})
     call.integer(value);
   call.type("weight");
-  call.type("scale");
+  call.scaleType();
   call.rows("out");
   call.rows("x");
   call.integer64(w.operand("experts").rowStride);

@@ -5,7 +5,8 @@
 // int4 with scales of groups are those of bf16(code · scale) where pairs of bf16 are multiplied, in
 // the order of weights of bf16, bit by bit; elsewhere sums over a group of columns are multiplied
 // by the group's scale before they are added up. (Scaling sums takes an instruction for each
-// product of a group of 32: twice the time for 32 tokens.)
+// product of a group of 32: twice the time for 32 tokens.) With minimums, or scales of f32, it is
+// the weights everywhere that become code · scale - minimum, once for all tokens.
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
@@ -53,9 +54,10 @@ int64_t blockRows(int64_t n) {
 
 /// Columns of a scale of groups; 0 without such.
 int64_t groupSize(const KernelSpec &spec) {
-  if (spec.find("scale") < 0 || spec.get("scale").dims.size() != 2)
+  if (spec.find("scale") < 0 || spec.get("scale").dims.size() < 2)
     return 0;
-  return *m1::groupOf(spec.get("x").dims.back(), spec.get("scale").dims.back()); // verified
+  const OperandSpec &scale = spec.get("scale");
+  return *m1::groupOf(spec.get("x").dims.back(), scale.dims, scale.element); // verified
 }
 
 struct LinearWriter {
@@ -65,10 +67,13 @@ struct LinearWriter {
   int64_t n = w.operand("weight").dims[0], k = w.columns("x");
   bool isInt4 = m1::isInt4Pairs(wType);
   int64_t group = groupSize(w.spec); // columns of a scale; 0: whole rows
+  bool hasMinimums = group && m1::hasMinimums(w.operand("scale").dims);
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs =
       w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || m1::isQuantisedElement(wType));
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
+  // Whether weights of groups become numbers before they are multiplied, not their sums.
+  bool scalesWeights = pairs || (group && w.operand("scale").element.isF32());
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
@@ -102,16 +107,24 @@ struct LinearWriter {
 
   Type i8() { return w.b.getI8Type(); }
 
-  /// The sixteen values of an int4, twice, times a scale, as bf16 in words.
-  Value tableOfInt4(Value scale) {
+  /// The sixteen values of an int4.
+  Value valuesOfInt4() {
     llvm::SmallVector<float> values;
     for (int i = 0; i < 16; ++i)
-      values.push_back(static_cast<float>(i < 8 ? i : i - 16));
-    Value table = arith::ConstantOp::create(
+      values.push_back(static_cast<float>(i < 8 || hasMinimums ? i : i - 16));
+    return arith::ConstantOp::create(
         w.b, DenseElementsAttr::get(w.f32Vector(16), llvm::ArrayRef<float>(values)));
-    Value scaled = w.mulf(table, scale);
+  }
+  /// The numbers of f32 that these integers of a group stand for.
+  Value scaled(Value codes, Value scale, Value minimum) {
+    Value product = w.mulf(codes, scale);
+    return minimum ? arith::SubFOp::create(w.b, product, minimum).getResult() : product;
+  }
+  /// The numbers that the sixteen int4 of a group stand for, twice, as bf16 in words.
+  Value tableOfInt4(Value scale, Value minimum) {
+    Value numbers = scaled(valuesOfInt4(), scale, minimum);
     return LLVM::BitcastOp::create(w.b, VectorType::get(32, w.b.getI16Type()),
-                                   roundPair(scaled, scaled));
+                                   roundPair(numbers, numbers));
   }
   /// 16 numbers and 16 more as bf16, by one instruction, for which LLVM takes three.
   Value roundPair(Value first, Value second) {
@@ -145,14 +158,13 @@ struct LinearWriter {
       return LLVM::BitcastOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), bits);
     }
     Value wide = arith::ExtUIOp::create(w.b, i32s, words);
-    if (w.cpu.avx512 && width == w.lanes) {
-      llvm::SmallVector<float> table;
-      for (int i = 0; i < 16; ++i)
-        table.push_back(static_cast<float>(i < 8 ? i : i - 16));
-      Value values = arith::ConstantOp::create(
-          w.b, DenseElementsAttr::get(w.f32Vector(width), llvm::ArrayRef<float>(table)));
-      return permute("llvm.x86.avx512.permvar.sf.512", values,
+    if (w.cpu.avx512 && width == w.lanes)
+      return permute("llvm.x86.avx512.permvar.sf.512", valuesOfInt4(),
                      shift ? arith::ShRUIOp::create(w.b, wide, splat(i32s, shift)) : wide);
+    if (hasMinimums) {
+      Value low = shift ? arith::ShRUIOp::create(w.b, wide, splat(i32s, shift)) : wide;
+      return arith::SIToFPOp::create(w.b, w.f32Vector(width),
+                                     arith::AndIOp::create(w.b, low, splat(i32s, 15)));
     }
     Value top = arith::ShLIOp::create(w.b, wide, splat(i32s, 28 - shift));
     return arith::SIToFPOp::create(w.b, w.f32Vector(width),
@@ -246,31 +258,47 @@ struct LinearWriter {
                : w.load(weights.pointers[i], weights.element, columnOf(block, plane, first), width);
   }
 
-  /// The scale of the last group of a row that was asked for, in every lane, and of int4 the table
-  /// that whole steps take.
+  /// Scale and, where there is one, minimum of the last group of a row that was asked for, in every
+  /// lane, and of int4 the table that whole steps take.
   struct GroupScales {
     int64_t group = -1; // of its block
-    Value scale, table;
+    Value scale, minimum, table;
   };
 
-  /// `width` columns of a row of groups times their scale, rounded to bf16: of a whole step as
-  /// loadStep gives them, else in f32.
+  /// `width` columns of a row of groups as the numbers that they stand for, rounded to bf16 where
+  /// pairs are multiplied: of a whole step as loadStep gives them, else in f32.
   Value loadScaled(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                    int64_t width, GroupScales &scales) {
-    if (const int64_t place = plane * m1::int4Plane / group; place != scales.group) {
+    const int64_t column = plane * m1::int4Plane + first;
+    if (const int64_t place = column / group; place != scales.group) {
       scales.group = place;
-      scales.scale = scaleOfGroup(weights, i, groupIndex(block, plane));
-      if (isInt4)
-        scales.table = tableOfInt4(scales.scale);
+      Value index = w.add(w.mul(block, m1::int4Block / group), place);
+      scales.scale = scaleOfGroup(weights, i, index);
+      scales.minimum = hasMinimums ? scaleOfGroup(weights, i, index, 1) : Value();
+      if (isInt4 && pairs)
+        scales.table = tableOfInt4(scales.scale, scales.minimum);
     }
-    if (isInt4 && width == step)
+    if (isInt4 && pairs && width == step)
       return loadInt4(weights.pointers[i], block, plane, first, width, scales.table);
     Value codes = loadPiece(weights, i, block, plane, first, width);
-    if (width == step)
-      return roundPair(w.mulf(half(codes, 0), scales.scale), w.mulf(half(codes, 1), scales.scale));
-    Value scale = w.splat(vector::ExtractOp::create(w.b, scales.scale, 0), width);
-    Value rounded = arith::TruncFOp::create(w.b, VectorType::get(width, w.b.getBF16Type()),
-                                            w.mulf(codes, scale));
+    if (pairs && width == step) {
+      Value upper = scales.scale;
+      if (group < step) // that of the other half
+        upper = scaleOfGroup(weights, i,
+                             w.add(w.mul(block, m1::int4Block / group), column / group + 1));
+      return roundPair(scaled(half(codes, 0), scales.scale, scales.minimum),
+                       scaled(half(codes, 1), upper, scales.minimum));
+    }
+    if (width == w.lanes && !pairs)
+      return scaled(codes, scales.scale, scales.minimum);
+    auto narrow = [&](Value all) -> Value {
+      return all ? w.splat(vector::ExtractOp::create(w.b, all, 0), width) : Value();
+    };
+    Value numbers = scaled(codes, narrow(scales.scale), narrow(scales.minimum));
+    if (!pairs)
+      return numbers;
+    Value rounded =
+        arith::TruncFOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), numbers);
     return arith::ExtFOp::create(w.b, w.f32Vector(width), rounded);
   }
   Value groupIndex(Value block, int64_t plane) {
@@ -280,10 +308,14 @@ struct LinearWriter {
     return w.add(w.mul(block, m1::int4Block), plane * m1::int4Plane + first);
   }
 
-  /// The scale of group `index` of row `i`, an f32 in every lane.
-  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index) {
-    Value at = w.add(w.mul(weights.index[i], w.columns("scale")), index);
+  /// The scale of group `index` of row `i`, or, as `part` 1, its minimum: an f32 in every lane.
+  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index, int64_t part = 0) {
+    Value at = w.add(w.mul(weights.index[i], w.operand("scale").dims[1]), index);
     Type type = w.operand("scale").element;
+    if (type.isF32())
+      return w.splat(
+          w.load(w.pointer("scale"), type, hasMinimums ? w.add(w.mul(at, 2), part) : at, 1),
+          w.lanes);
     if (type.isF16()) {
       Value half =
           LLVM::LoadOp::create(w.b, type, w.elementPointer(w.pointer("scale"), type, at), 2);
@@ -313,8 +345,8 @@ struct LinearWriter {
         arith::ShLIOp::create(w.b, LLVM::BitcastOp::create(w.b, i32s, words), shift));
   }
 
-  /// `sums` and the products of a block, whose planes have `counts` columns, with bf16(code ·
-  /// scale), in the order of sumsOf.
+  /// `sums` and the products of a block, whose planes have `counts` columns, with the numbers that
+  /// its integers stand for, in the order of sumsOf.
   llvm::SmallVector<Value> addScaledBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                           Value block, llvm::ArrayRef<int64_t> counts,
                                           llvm::SmallVector<Value> sums, const WeightRows *kept) {
@@ -376,8 +408,8 @@ struct LinearWriter {
   llvm::SmallVector<Value> addAnyBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                        Value block, llvm::ArrayRef<int64_t> counts,
                                        llvm::SmallVector<Value> sums, const WeightRows *kept) {
-    return pairs ? addScaledBlock(weights, xs, block, counts, std::move(sums), kept)
-                 : addBlock(weights, xs, block, counts, std::move(sums), kept);
+    return scalesWeights ? addScaledBlock(weights, xs, block, counts, std::move(sums), kept)
+                         : addBlock(weights, xs, block, counts, std::move(sums), kept);
   }
 
   /// `sums`, a register for each row and token, and the products of columns from … to of the whole
@@ -386,8 +418,8 @@ struct LinearWriter {
   llvm::SmallVector<Value> addColumns(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                       Value from, Value to, llvm::ArrayRef<Value> sums,
                                       const WeightRows *kept) {
-    // Unpacked pairs are multiplied by their scales.
-    if (group && (weights.inMemory || !pairs)) {
+    // What is unpacked has been multiplied by scales where weights are.
+    if (group && (weights.inMemory || !scalesWeights)) {
       auto blockOf = [&](Value column) -> Value {
         return arith::DivUIOp::create(w.b, column, w.constant(m1::int4Block));
       };
@@ -453,11 +485,12 @@ struct LinearWriter {
         Value column = columnOf(last, plane, first);
         for (int64_t i = 0; i < rows; ++i) {
           GroupScales scales;
-          Value loaded = pairs ? loadScaled(weights, i, last, plane, first, width, scales)
-                               : loadPiece(weights, i, last, plane, first, width);
-          Value scale = pairs ? Value()
-                              : vector::ExtractOp::create(
-                                    w.b, scaleOfGroup(weights, i, groupIndex(last, plane)), 0);
+          Value loaded = scalesWeights ? loadScaled(weights, i, last, plane, first, width, scales)
+                                       : loadPiece(weights, i, last, plane, first, width);
+          Value scale = scalesWeights
+                            ? Value()
+                            : vector::ExtractOp::create(
+                                  w.b, scaleOfGroup(weights, i, groupIndex(last, plane)), 0);
           for (int64_t j = 0; j < tokens; ++j) {
             Value &sum = sums[j * rows + i];
             Value product = w.sum(w.mulf(w.load(xs[j], xType, column, width), loaded));
@@ -643,7 +676,7 @@ struct LinearWriter {
       for (int64_t value : {k, wide, kTileGroup, kTileChunk, group})
         call.integer(value);
       call.type("weight");
-      call.type("scale");
+      call.scaleType();
       call.rows("out");
       call.integer64(w.operand("x").rowStride);
       call.call();
