@@ -10,12 +10,18 @@ namespace m1c {
 // Chains of so many bytes of weights were slower than their products on an H200 (granite-4.0-h-1b,
 // 67 MB a chain: 1 to 4 % of a step), shorter and longer ones faster (docs/performance.md).
 static constexpr int64_t slowFrom = 48 << 20, slowTo = 128 << 20;
+// Those of int4 were measured with 48 to 62 MB, and were faster.
+static constexpr int64_t int4From = 40 << 20;
 
 static bool pays(const mk::LinearChain &chain) {
   int64_t bytes = 0;
   for (const mk::LinearChain::Product &product : chain.products)
-    bytes += int64_t(product.facts.gated ? 2 : 1) * product.facts.n * product.facts.k * 2;
-  return chain.products.size() > 1 && (bytes < slowFrom || bytes > slowTo);
+    bytes += mk::bytes_of_weights(product.facts);
+  if (chain.products.size() < 2)
+    return false;
+  if (chain.products.front().facts.w_type == mk::Type::i4x2)
+    return bytes >= int4From;
+  return bytes < slowFrom || bytes > slowTo;
 }
 
 // One more counts the blocks that have arrived.
