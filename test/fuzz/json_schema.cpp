@@ -3,8 +3,22 @@
 #include "grammar/json_schema.h"
 #include "base/json_value.h"
 #include "fuzz.h"
+#include "json_mutator.h"
 
 using Json = nlohmann::ordered_json;
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  fuzz::JsonMutator mutator(seed);
+  const size_t cut = std::min(fuzz::text(data, size).find('\0'), size);
+  const std::string mutant =
+      mutator.below(4) ? mutator.mutate(fuzz::text(data, cut)) : std::string();
+  if (mutant.empty() || mutant.size() + size - cut > largest)
+    return LLVMFuzzerMutate(data, size, largest);
+  std::memmove(data + mutant.size(), data + cut, size - cut);
+  std::memcpy(data, mutant.data(), mutant.size());
+  return mutant.size() + size - cut;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const std::string_view text = fuzz::text(data, size);
