@@ -33,15 +33,6 @@ public:
     return root.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
-  /// As a mutator of libFuzzer's, which mutates the bytes where this gives nothing that fits.
-  size_t mutate(uint8_t *data, size_t size, size_t largest) {
-    const std::string mutant = mutate({reinterpret_cast<const char *>(data), size});
-    if (mutant.empty() || mutant.size() > largest)
-      return LLVMFuzzerMutate(data, size, largest);
-    std::memcpy(data, mutant.data(), mutant.size());
-    return mutant.size();
-  }
-
   uint32_t below(uint32_t bound) { return uint32_t(random() >> 16) % bound; }
 
 private:
@@ -166,12 +157,27 @@ private:
   std::vector<std::string> keys;
 };
 
-/// Mutates JSON behind some bytes of another meaning.
+/// Mutates the JSON between two places of an input; false, and nothing done, where this gives
+/// nothing that fits.
+inline bool mutateJson(JsonMutator &mutator, uint8_t *data, size_t &size, size_t largest,
+                       size_t begin, size_t end) {
+  const std::string mutant =
+      mutator.mutate({reinterpret_cast<const char *>(data) + begin, end - begin});
+  if (mutant.empty() || size - (end - begin) + mutant.size() > largest)
+    return false;
+  std::memmove(data + begin + mutant.size(), data + end, size - end);
+  std::memcpy(data + begin, mutant.data(), mutant.size());
+  size = size - (end - begin) + mutant.size();
+  return true;
+}
+
+/// Mutates JSON behind some bytes of another meaning, or all bytes.
 inline size_t mutateJson(uint8_t *data, size_t size, size_t largest, unsigned seed,
                          size_t prefix = 0) {
-  if (size <= prefix || seed % 8 == 0)
-    return LLVMFuzzerMutate(data, size, largest);
-  return prefix + JsonMutator(seed).mutate(data + prefix, size - prefix, largest - prefix);
+  JsonMutator mutator(seed);
+  if (size > prefix && mutator.below(8) && mutateJson(mutator, data, size, largest, prefix, size))
+    return size;
+  return LLVMFuzzerMutate(data, size, largest);
 }
 
 /// Mutates a safetensors file: its header as JSON, whose length is stated anew, or its bytes.
@@ -180,17 +186,12 @@ inline size_t mutateSafetensors(uint8_t *data, size_t size, size_t largest, unsi
   JsonMutator mutator(seed);
   if (size > sizeof length && mutator.below(4)) {
     std::memcpy(&length, data, sizeof length);
-    length = std::min<uint64_t>(length, size - sizeof length);
-    const char *header = reinterpret_cast<const char *>(data) + sizeof length;
-    const std::string mutant = mutator.mutate({header, size_t(length)});
-    const size_t rest = size - sizeof length - size_t(length);
-    if (!mutant.empty() && sizeof length + mutant.size() + rest <= largest) {
-      uint8_t *begin = data + sizeof length;
-      std::memmove(begin + mutant.size(), begin + length, rest);
-      std::memcpy(begin, mutant.data(), mutant.size());
-      length = mutant.size();
+    const size_t end = sizeof length + std::min<uint64_t>(length, size - sizeof length);
+    const size_t rest = size - end;
+    if (mutateJson(mutator, data, size, largest, sizeof length, end)) {
+      length = size - rest - sizeof length;
       std::memcpy(data, &length, sizeof length);
-      return sizeof length + mutant.size() + rest;
+      return size;
     }
   }
   return LLVMFuzzerMutate(data, size, largest);

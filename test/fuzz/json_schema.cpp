@@ -11,13 +11,9 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t lar
                                           unsigned seed) {
   fuzz::JsonMutator mutator(seed);
   const size_t cut = std::min(fuzz::text(data, size).find('\0'), size);
-  const std::string mutant =
-      mutator.below(4) ? mutator.mutate(fuzz::text(data, cut)) : std::string();
-  if (mutant.empty() || mutant.size() + size - cut > largest)
-    return LLVMFuzzerMutate(data, size, largest);
-  std::memmove(data + mutant.size(), data + cut, size - cut);
-  std::memcpy(data, mutant.data(), mutant.size());
-  return mutant.size() + size - cut;
+  if (mutator.below(4) && fuzz::mutateJson(mutator, data, size, largest, 0, cut))
+    return size;
+  return LLVMFuzzerMutate(data, size, largest);
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
