@@ -20,6 +20,8 @@ if(M1_FUZZ)
   target_link_options(m1_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 
+find_package(Threads REQUIRED)
+
 # CUDA is optional: without a toolkit everything but the CUDA kernels' own tests builds; m1-compile
 # looks for one when it compiles for a GPU. M1_HAVE_CUDA says what was decided.
 set(M1_HAVE_CUDA OFF)

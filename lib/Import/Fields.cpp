@@ -102,7 +102,7 @@ std::optional<int64_t> Fields::integer(StringRef name, int64_t minimum, int64_t 
     return std::nullopt;
   if (!mentions(name) && !name.ends_with("_token_id"))
     assumed->insert(name.str());
-  std::optional<int64_t> number = value->getAsInteger();
+  std::optional<int64_t> number = wholeNumber(*value);
   if (!number || *number < minimum || *number > maximum) {
     error(name) << "expected an integer from " << minimum << " to " << maximum << ", got "
                 << text(*value);
@@ -180,7 +180,7 @@ SmallVector<int64_t> Fields::integers(StringRef name, int64_t limit) const {
     return result;
   llvm::json::Array one{*value};
   for (const llvm::json::Value &element : value->getAsArray() ? *value->getAsArray() : one) {
-    std::optional<int64_t> number = element.getAsInteger();
+    std::optional<int64_t> number = wholeNumber(element);
     if (!number || *number < 0 || *number >= limit) {
       error(name) << "expected integers from 0 to " << limit - 1 << ", got " << text(*value);
       return {};
@@ -255,7 +255,7 @@ std::string Fields::text(const llvm::json::Value &value) {
   std::string result;
   llvm::raw_string_ostream stream(result);
   // Of numbers the shortest form that reads back the same: 0.3, not 0.29999999999999999.
-  if (std::optional<double> number = value.getAsNumber(); number && !value.getAsInteger()) {
+  if (std::optional<double> number = value.getAsNumber(); number && !wholeNumber(value)) {
     char digits[32];
     stream << StringRef(digits, std::to_chars(digits, std::end(digits), *number).ptr - digits);
   } else if (auto *object = value.getAsObject(); object && object->getString("__float__")) {

@@ -25,6 +25,14 @@ constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads 
 /// as the object {"__float__": "Infinity"}.
 mlir::FailureOr<llvm::json::Value> readJson(llvm::StringRef path, EmitError emitError);
 
+/// The whole number that a value is. LLVM's own function takes a double of 2^63 for an int64_t.
+inline std::optional<int64_t> wholeNumber(const llvm::json::Value &value) {
+  const std::optional<double> number = value.getAsNumber();
+  if (number && *number >= 0x1p63 && !value.getAsUINT64())
+    return std::nullopt;
+  return value.getAsInteger();
+}
+
 /// An object of a JSON file. Readers report what is wrong with a field under its full name and
 /// remember that it failed. Copies share what they remember. A field that is not there has its
 /// default, where there is one; one that is null has no value.

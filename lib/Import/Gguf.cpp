@@ -91,7 +91,7 @@ public:
         return failure();
     uint64_t alignment = 32;
     if (const llvm::json::Value *value = file.metadata.get("general.alignment")) {
-      std::optional<int64_t> stated = value->getAsInteger();
+      std::optional<int64_t> stated = wholeNumber(*value);
       if (!stated || *stated < 8 || *stated > (1 << 20) || !llvm::isPowerOf2_64(*stated))
         return error() << "field 'general.alignment': expected a power of two from 8 to 1048576, "
                           "got "

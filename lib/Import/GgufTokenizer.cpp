@@ -315,7 +315,7 @@ private:
       return false;
     }
     for (size_t id = 0; id < tokens.size(); ++id)
-      if (!addToken(id, list ? (*list)[id].getAsInteger().value_or(0) : 1))
+      if (!addToken(id, list ? wholeNumber((*list)[id]).value_or(0) : 1))
         return false;
     return true;
   }

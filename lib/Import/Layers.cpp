@@ -261,8 +261,9 @@ Value Layer::mamba1(Value x, const Mamba1Config &config, const Twine &moduleName
                  {module + ".conv1d", config.convWidth, config.convBias, config.activation});
   parts = model.split(project(x, "x_proj", module + ".x_proj", config.rank + 2 * states),
                       {config.rank, states, states});
+  static constexpr StringRef names[] = {"dt", "b", "c"};
   if (config.norms != Mamba1Config::Norms::none)
-    for (auto [part, name] : llvm::zip(parts, ArrayRef<StringRef>{"dt", "b", "c"})) {
+    for (auto [part, name] : llvm::zip(parts, names)) {
       int64_t n = ModelBuilder::columnsOf(part);
       Value weight = config.norms == Mamba1Config::Norms::weighted
                          ? vector(name + "_norm", module + "." + name + "_layernorm.weight", n)

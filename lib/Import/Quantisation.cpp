@@ -195,8 +195,8 @@ private:
     const llvm::json::Array *list = value ? value->getAsArray() : nullptr;
     std::optional<int64_t> rows, columns;
     if (list && list->size() == 2) {
-      rows = (*list)[0].getAsInteger();
-      columns = (*list)[1].getAsInteger();
+      rows = wholeNumber((*list)[0]);
+      columns = wholeNumber((*list)[1]);
     } else if (std::optional<StringRef> text = value ? value->getAsString() : std::nullopt) {
       auto [first, second] = text->split('x');
       int64_t sizes[2];

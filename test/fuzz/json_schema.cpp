@@ -3,8 +3,18 @@
 #include "grammar/json_schema.h"
 #include "base/json_value.h"
 #include "fuzz.h"
+#include "json_mutator.h"
 
 using Json = nlohmann::ordered_json;
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  fuzz::JsonMutator mutator(seed);
+  const size_t cut = std::min(fuzz::text(data, size).find('\0'), size);
+  if (mutator.below(4) && fuzz::mutateJson(mutator, data, size, largest, 0, cut))
+    return size;
+  return LLVMFuzzerMutate(data, size, largest);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const std::string_view text = fuzz::text(data, size);

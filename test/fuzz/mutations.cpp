@@ -11,6 +11,9 @@
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+/// The target's own, where it has one.
+extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size,
+                                                                size_t largest, unsigned seed);
 
 namespace {
 
@@ -52,14 +55,14 @@ public:
   std::string next() {
     std::string text = pick(seeds);
     for (size_t count = 1 + below(4); count > 0; --count)
-      mutate(text);
+      if (LLVMFuzzerCustomMutator && below(2))
+        mutateAsTarget(text);
+      else
+        mutate(text);
     text.resize(std::min(text.size(), length));
     return text;
   }
 
-private:
-  size_t below(size_t bound) { return bound ? random() % bound : 0; }
-  const std::string &pick(const std::vector<std::string> &list) { return list[below(list.size())]; }
   void mutate(std::string &text) {
     const size_t at = below(text.size() + 1), span = below(std::min<size_t>(40, text.size() - at));
     switch (below(8)) {
@@ -103,12 +106,33 @@ private:
     }
   }
 
+private:
+  size_t below(size_t bound) { return bound ? random() % bound : 0; }
+  const std::string &pick(const std::vector<std::string> &list) { return list[below(list.size())]; }
+  void mutateAsTarget(std::string &text) {
+    const size_t size = text.size();
+    text.resize(std::max(size, length));
+    text.resize(LLVMFuzzerCustomMutator(reinterpret_cast<uint8_t *>(text.data()), size, text.size(),
+                                        unsigned(random())));
+  }
+
   const std::vector<std::string> seeds, words;
   std::mt19937_64 random;
   const size_t length;
 };
 
+Mutator *mutator = nullptr;
+
 } // namespace
+
+/// What libFuzzer gives to mutators of targets.
+extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t largest) {
+  std::string text(fuzz::text(data, size));
+  mutator->mutate(text);
+  text.resize(std::min(text.size(), largest));
+  std::copy(text.begin(), text.end(), data);
+  return text.size();
+}
 
 int main(int argc, char **argv) {
   if (argc < 6)
@@ -131,12 +155,13 @@ int main(int argc, char **argv) {
   };
   for (const std::string &text : seeds)
     run(text);
-  Mutator mutator(seeds, readDictionary(argv[4]), std::stoull(argv[2]), std::stoull(argv[3]));
+  Mutator made(seeds, readDictionary(argv[4]), std::stoull(argv[2]), std::stoull(argv[3]));
+  mutator = &made;
   const uint64_t runs = std::stoull(argv[1]);
   const std::string last =
       std::filesystem::temp_directory_path() / ("m1-mutant-" + std::to_string(getpid()));
   for (uint64_t i = 0; i < runs; ++i) {
-    const std::string text = mutator.next();
+    const std::string text = mutator->next();
     std::ofstream(last, std::ios::binary) << text; // stays where the program dies
     run(text);
   }

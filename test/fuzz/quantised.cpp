@@ -2,6 +2,7 @@
 // can be dequantised. The first byte chooses what config.json says.
 #include "../Support/TemporaryDirectory.h"
 #include "checkpoint.h"
+#include "json_mutator.h"
 #include <vector>
 
 namespace {
@@ -19,6 +20,13 @@ constexpr const char *configs[] = {
 };
 
 } // namespace
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  return size > 1 && largest > 1 && seed % 8
+             ? 1 + fuzz::mutateSafetensors(data + 1, size - 1, largest - 1, seed)
+             : LLVMFuzzerMutate(data, size, largest);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0)

@@ -3,6 +3,12 @@
 #include "api_request.h"
 #include "fuzz.h"
 #include "grammar/json_schema.h"
+#include "json_mutator.h"
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  return fuzz::mutateJson(data, size, largest, seed, 1);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0)

@@ -1,6 +1,12 @@
 // model.safetensors: refused with a message that names it, or tensors that lie within the file.
 #include "../Support/TemporaryDirectory.h"
 #include "checkpoint.h"
+#include "json_mutator.h"
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  return fuzz::mutateSafetensors(data, size, largest, seed);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const m1test::TemporaryDirectory directory;

@@ -1,7 +1,13 @@
 // tokenizer.json: refused, or what is made of it loads, encodes and decodes; the same bytes each
 // time.
+#include "json_mutator.h"
 #include "tokenizer.h"
 #include "tokenizer/prepare.h"
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
+                                          unsigned seed) {
+  return fuzz::mutateJson(data, size, largest, seed);
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static fuzz::MemoryFile file;

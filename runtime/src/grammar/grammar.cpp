@@ -30,7 +30,7 @@ Grammar::Rule Grammar::define(const std::vector<Sequence> &alternatives) {
 }
 
 Grammar::Symbol Grammar::bytes(const ByteSet &set) {
-  auto [it, isNew] = setNumbers.emplace(set.to_string(), uint32_t(sets.size()));
+  auto [it, isNew] = setNumbers.emplace(set, uint32_t(sets.size()));
   if (isNew)
     sets.push_back(set);
   return {Symbol::Kind::bytes, it->second};

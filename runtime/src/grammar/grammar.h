@@ -49,7 +49,7 @@ private:
   std::vector<std::vector<uint32_t>> rules; // first symbols of the alternatives, in `symbols`
   std::vector<Symbol> symbols;              // alternatives, each with its end
   std::vector<ByteSet> sets;
-  std::map<std::string, uint32_t> setNumbers;
+  std::unordered_map<ByteSet, uint32_t> setNumbers;
 };
 
 /// A deterministic automaton, made as texts visit it. Its states are sets of stacks: what may come,
