@@ -74,20 +74,38 @@ static int warps_of_chain(const LinearChain &f) {
   return best;
 }
 
+/// Bytes of a row in a slot: 2 KB, of bf16 also more where that leaves 5 % less of the slots empty
+/// (those of 1536 columns, as granite-4.0-h-1b has, are two halves of slots of 1024).
+static int slot_row_of_chain(const LinearChain &f) {
+  int best = 2048;
+  auto filled = [&](int row) { // weights that the slots have room for
+    int64_t sum = 0;
+    for (const LinearChain::Product &product : f.products)
+      sum += int64_t(product.facts.gated ? 2 : 1) * product.facts.n *
+             round_up(product.facts.k, row / 2);
+    return sum;
+  };
+  if (!f.products.empty() && f.products[0].facts.w_type == Type::bf16)
+    for (int row : {2560, 3072})
+      if (filled(row) < filled(best) && 20 * filled(row) <= 19 * filled(2048))
+        best = row;
+  return best;
+}
+
 Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
   // As in ChainTraits and ChainSlots.
   const bool int4 = !f.products.empty() && f.products[0].facts.w_type == Type::i4x2;
   const int warps = warps_of_chain(f), threads = warps * 32 + 32, most_tiles = 4,
             scale_bytes = int4 ? 4096 / f.products[0].facts.group * 2 + 16 : 0,
-            slot_bytes = 8 * (2048 + 64 + scale_bytes),
+            slot_row = slot_row_of_chain(f), slot_bytes = 8 * (slot_row + 64 + scale_bytes),
             others = 2 * (warps * 8 * most_tiles * 8) * 4 + 256 + 8 * 4;
   // A large ring for long streams, else one that leaves the next launch's blocks room to begin
-  // beside it (on an H200 12 slots instead of 8 are 1.5 % of a step of M1-3B, 8 instead of 12 1 %
-  // of one of Qwen3.5-0.8B).
+  // beside it (on an H200 12 slots of 2 KB instead of 8 are 1.5 % of a step of M1-3B, 8 instead of
+  // 12 1 % of one of Qwen3.5-0.8B).
   int64_t weight_bytes = 0;
   for (const LinearChain::Product &product : f.products)
     weight_bytes += bytes_of_weights(product.facts);
-  const int wanted = weight_bytes / tuning.multiprocessors > (1 << 20) ? 12 : 8,
+  const int wanted = (weight_bytes / tuning.multiprocessors > (1 << 20) ? 12 : 8) * 2048 / slot_row,
             slots = std::min((tuning.block_shared_bytes - others) / slot_bytes, wanted);
   Description description;
   Kernel kernel;
@@ -177,7 +195,9 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
   facts.number("kWarps", warps);
   facts.number("kScaleBytes", scale_bytes);
   facts.number("kSlots", slots);
-  facts.number("kInFlight", 3);
+  facts.number("kSlotRow", slot_row);
+  // 48 KB of a block's: where its next results are needed soon, more of them is slower.
+  facts.number("kInFlight", f.products.size() == 2 ? 3 : 3 * 2048 / slot_row);
   facts.number("kSharedBytes", kernel.shared_bytes);
   kernel.source = "#include \"linear_chain.cuh\"\n" + structures + "struct " + symbol +
                   "_facts {\n" + facts.text + "};\nextern \"C\" __global__ __launch_bounds__(" +

@@ -8,11 +8,11 @@
 // which begins with all of its blocks or fails. A block has a ring of kSlots slots of shared
 // memory, one warp that fills it and kWarps that multiply. The outputs of a product are tiles of 8
 // (where gated, pairs of tiles), of which neighbours are a block's; the block adds up kTiles of
-// them at a time. A slot is 2 KB of each row of a tile's weights, and the scales of their groups: a
-// bulk copy for each row, as such copies are issued fast enough (57 cycles each on an H200), those
-// of 1 KB are not. The copies that are under way are at most kInFlight slots: with 200 KB of them a
+// them at a time. A slot is kSlotRow bytes, 2 KB and more, of each row of a tile's weights, and the
+// scales of their groups: a bulk copy for each row, as such copies are issued fast enough (57 cycles
+// each on an H200), those of 1 KB are not. The copies that are under way are at most kInFlight slots: with 200 KB of them a
 // multiprocessor some get 36 % more than others, and what blocks read of one another's results
-// waits behind 6 µs of weights. Of bf16 warp w multiplies columns 128·w … of a slot's, by the
+// waits behind 6 µs of weights. Of bf16 a warp multiplies an eighth of a slot's columns, by the
 // scheme of linear_tensor, for all kTiles at once. Of int4 a warp has every kWarps-th block of 128
 // columns, by the scheme of GroupStream, for two tiles at once, which are the 16-row operand.
 //
@@ -30,8 +30,8 @@
 //
 // Facts of each product: those of linear.cuh with XT bf16 and WT bf16 or i4x2, kRows at most 8,
 // kXStride and kK multiples of 8, with int4 kK of 128 and kN of 8, kXColumn (where x begins in its
-// operand's rows); kTiles. Of the launch: kWarps, kScaleBytes (of a row in a slot), kSlots,
-// kInFlight.
+// operand's rows); kTiles. Of the launch: kWarps, kSlotRow (of int4 2048), kScaleBytes (of a row in
+// a slot), kSlots, kInFlight.
 #ifndef M1K_LINEAR_CHAIN_CUH
 #define M1K_LINEAR_CHAIN_CUH
 
@@ -52,7 +52,8 @@ template <class F> struct ChainOperands {
 
 template <class C> struct ChainTraits {
   static constexpr int kWarps = C::kWarps, kMultipliers = kWarps * 32, kThreads = kMultipliers + 32;
-  static constexpr int kSlotRow = 2048; // bytes of a row in a slot
+  static constexpr int kSlotRow = C::kSlotRow; // bytes of a row in a slot
+  static_assert(kSlotRow % 128 == 0, "");
   // 64 bytes more: lanes that read at once read other banks.
   static constexpr int kRowBytes = kSlotRow + 64, kScalesAt = 8 * kRowBytes;
   static constexpr int kSlotBytes = kScalesAt + 8 * C::kScaleBytes;
@@ -71,7 +72,7 @@ template <class C, class F> struct ChainSlots {
   using Rows = QuantisedRows<F>;
   static constexpr bool kGrouped = Rows::kGrouped;
   static constexpr int kSides = F::kGated ? 2 : 1, kWeightTiles = F::kTiles * kSides;
-  static constexpr int kDepth = Rows::kInt4 ? 4096 : 1024; // columns of a slot
+  static constexpr int kDepth = Rows::kInt4 ? C::kSlotRow * 2 : C::kSlotRow / 2; // columns of a slot
   static constexpr int kSteps = ceil_div(F::kK, kDepth);
   // Tiles that go through K together.
   static constexpr int kTogether = kGrouped ? 2 : kWeightTiles;
@@ -200,12 +201,13 @@ template <class C> class Chain {
   }
 
   // The sums of a product's tiles, in bf16: x is the 16-row operand, by the scheme of
-  // linear_tensor. Warp w multiplies columns 128·w … of a slot's.
+  // linear_tensor. A warp multiplies kColumns of a slot's, runs of 32.
   template <class F> struct Bf16Sums {
     using S = ChainSlots<C, F>;
     static constexpr int kSteps = S::kSteps, kWeightTiles = S::kWeightTiles;
+    static constexpr int kColumns = S::kDepth / R::kWarps, kRuns = kColumns / 32;
     // Rows of x in registers: all of them, or two steps ahead.
-    static constexpr bool kHeld = kSteps <= 4;
+    static constexpr bool kHeld = kSteps * kRuns <= 16;
     static constexpr int kAhead = kHeld ? kSteps : 2;
 
     Chain &chain;
@@ -213,23 +215,23 @@ template <class C> class Chain {
     const int rows;
     const bf16 *input;
     const bool aligned;
-    uint4 fx[kAhead][4];
+    uint4 fx[kAhead][kRuns];
 
     M1K_DEVICE Bf16Sums(Chain &chain, const bf16 *x, int rows)
         : chain(chain), rows(rows),
-          input(x + static_cast<long long>(g) * F::kXStride + warp * 128 + t * 8),
+          input(x + static_cast<long long>(g) * F::kXStride + warp * kColumns + t * 8),
           aligned(aligned16(x)) {
-      static_assert(R::kWarps * 128 == S::kDepth, "a warp has 128 columns of a slot");
+      static_assert(R::kWarps * kRuns * 32 == S::kDepth, "warps share a slot's columns");
 #pragma unroll
       for (int s = 0; s < kAhead; ++s)
         load_x(s);
     }
     M1K_DEVICE bool inside(int step, int u) const {
-      return F::kK % S::kDepth == 0 || step * S::kDepth + warp * 128 + u * 32 + t * 8 < F::kK;
+      return F::kK % S::kDepth == 0 || step * S::kDepth + warp * kColumns + u * 32 + t * 8 < F::kK;
     }
     M1K_DEVICE void load_x(int step) {
 #pragma unroll
-      for (int u = 0; u < 4; ++u)
+      for (int u = 0; u < kRuns; ++u)
         fx[step % kAhead][u] =
             load_eight(input + step * S::kDepth + u * 32, aligned, g < rows && inside(step, u));
     }
@@ -242,7 +244,7 @@ template <class C> class Chain {
       const u32 first = chain.step;
 #pragma unroll
       for (int s = 0; s < kSteps; ++s) {
-        const uint4(&xs)[4] = fx[s % kAhead];
+        const uint4(&xs)[kRuns] = fx[s % kAhead];
 #pragma unroll
         for (int i = 0; i < kWeightTiles; ++i)
           if (i < count) {
@@ -253,14 +255,14 @@ template <class C> class Chain {
             // differed from run to run.
             chain.leave(at - 1, at > first);
             const unsigned char *slot = m1k_shared + at % C::kSlots * R::kSlotBytes +
-                                        g * R::kRowBytes + warp * 256 + t * 16;
-            uint4 w[4];
+                                        g * R::kRowBytes + warp * kColumns * 2 + t * 16;
+            uint4 w[kRuns];
 #pragma unroll
-            for (int u = 0; u < 4; ++u)
+            for (int u = 0; u < kRuns; ++u)
               w[u] = inside(s, u) ? *reinterpret_cast<const uint4 *>(slot + u * 64)
                                   : make_uint4(0, 0, 0, 0);
 #pragma unroll
-            for (int u = 0; u < 4; ++u) {
+            for (int u = 0; u < kRuns; ++u) {
               const u32 a0[4] = {xs[u].x, 0, xs[u].y, 0}, a1[4] = {xs[u].z, 0, xs[u].w, 0};
               mma_bf16(sum[i], a0, w[u].x, w[u].y);
               mma_bf16(sum[i], a1, w[u].z, w[u].w);

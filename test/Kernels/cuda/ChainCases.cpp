@@ -234,6 +234,8 @@ std::vector<Case> chain_cases() {
       chain_case(false, 8, 1544, 1288, 5128, 2051, 8, 20),
       chain_case(false, 8, 3072, 3072, 8192, 2048, 0, 20),
       chain_case(false, 5, 192, 4480, 1096, 520),
+      chain_case(false, 8, 3072, 1536, 4096, 6448, 8, 20), // slots of 3 KB a row
+      chain_case(false, 3, 4096, 2560, 9728, 6144, 0, 20), // of 2.5 KB
       chain_case(true, 3, 128, 256, 384, 208, 0, 1, 32),
       chain_case(true, 8, 1024, 896, 2048, 1064, 8, 1, 128, Type::f16),
       chain_case(false, 1, 3072, 3072, 8192, 2048, 0, 20, 32),
