@@ -36,76 +36,47 @@ static void add_facts(Facts &facts, const Linear &f) {
 std::string refusal_of_chain(const Linear &f, const Tuning &tuning) {
   if (!tuning.warpgroups)
     return "no chip of sm_90";
-  const bool groups = f.w_type == Type::i4x2;
-  if (f.x_type != Type::bf16 || (f.w_type != Type::bf16 && !groups))
-    return "x is not of bf16, or weight neither of bf16 nor of int4";
+  if (f.x_type != Type::bf16 || f.w_type != Type::bf16)
+    return "x and weight are not of bf16";
   if (f.max_rows > 8)
     return "expected max_rows of at most 8, got " + std::to_string(f.max_rows);
   if (f.k % 8 || f.x_stride % 8)
     return "rows of x or of weight are no multiples of 8";
-  // Copies are of 16 bytes and more: of eight rows' scales, or of one's where it has several slots.
-  if (groups && (f.k % 128 || f.n % 8 || (f.k > 4096 && f.k / f.group % 8)))
-    return "sizes are not those of whole copies of int4 and scales";
   return "";
 }
 
-int64_t bytes_of_weights(const Linear &f) {
-  const int64_t rows = int64_t(f.gated ? 2 : 1) * f.n;
-  const int64_t codes = f.w_type == Type::i4x2 ? f.k / 2 : int64_t(f.k) * bytes_of(f.w_type);
-  return rows * (codes + (f.group ? ceil_div(f.k, f.group) * 2 : 0));
+/// Bytes of the weights of a chain's products, or with a `depth` of the slots of so many columns
+/// that they fill.
+static int64_t weight_bytes(const LinearChain &f, int depth = 1) {
+  int64_t sum = 0;
+  for (const LinearChain::Product &product : f.products)
+    sum += int64_t(product.facts.gated ? 2 : 1) * product.facts.n *
+           round_up(product.facts.k, depth) * 2;
+  return sum;
 }
 
-/// Of those that multiply: with weights of groups as many as share the blocks of 128 columns of
-/// slots with the least left over.
-static int warps_of_chain(const LinearChain &f) {
-  int best = 8;
-  int64_t least = 0;
-  for (int warps : {12, 16}) {
-    int64_t turns = 0;
-    for (const LinearChain::Product &product : f.products)
-      for (int k = 0; k < product.facts.k; k += 4096)
-        turns += int64_t(product.facts.gated ? 2 : 1) * product.facts.n *
-                 round_up(ceil_div(std::min(4096, product.facts.k - k), 128), warps);
-    if (f.products.empty() || f.products[0].facts.w_type != Type::i4x2)
-      break;
-    if (least == 0 || turns < least)
-      least = turns, best = warps;
+/// Columns of a slot: 1024, or more where that leaves 5 % less of the slots empty (rows of 1536
+/// columns, as granite-4.0-h-1b has, fill one and a half slots of 1024).
+static int slot_depth(const LinearChain &f) {
+  int best = 1024;
+  for (int depth : {1280, 1536}) {
+    const int64_t bytes = weight_bytes(f, depth);
+    if (bytes < weight_bytes(f, best) && 20 * bytes <= 19 * weight_bytes(f, 1024))
+      best = depth;
   }
   return best;
 }
 
-/// Bytes of a row in a slot: 2 KB, of bf16 also more where that leaves 5 % less of the slots empty
-/// (those of 1536 columns, as granite-4.0-h-1b has, are two halves of slots of 1024).
-static int slot_row_of_chain(const LinearChain &f) {
-  int best = 2048;
-  auto filled = [&](int row) { // weights that the slots have room for
-    int64_t sum = 0;
-    for (const LinearChain::Product &product : f.products)
-      sum += int64_t(product.facts.gated ? 2 : 1) * product.facts.n *
-             round_up(product.facts.k, row / 2);
-    return sum;
-  };
-  if (!f.products.empty() && f.products[0].facts.w_type == Type::bf16)
-    for (int row : {2560, 3072})
-      if (filled(row) < filled(best) && 20 * filled(row) <= 19 * filled(2048))
-        best = row;
-  return best;
-}
-
 Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
-  // As in ChainTraits and ChainSlots.
-  const bool int4 = !f.products.empty() && f.products[0].facts.w_type == Type::i4x2;
-  const int warps = warps_of_chain(f), threads = warps * 32 + 32, most_tiles = 4,
-            scale_bytes = int4 ? 4096 / f.products[0].facts.group * 2 + 16 : 0,
-            slot_row = slot_row_of_chain(f), slot_bytes = 8 * (slot_row + 64 + scale_bytes),
-            others = 2 * (warps * 8 * most_tiles * 8) * 4 + 256 + 8 * 4;
+  // As in ChainTraits.
+  const int depth = slot_depth(f), slot_bytes = 8 * (depth * 2 + 64);
+  constexpr int threads = 256 + 32, most_tiles = 4,
+                others = 2 * (8 * 8 * most_tiles * 8) * 4 + 256 + 8 * 4;
   // A large ring for long streams, else one that leaves the next launch's blocks room to begin
-  // beside it (on an H200 12 slots of 2 KB instead of 8 are 1.5 % of a step of M1-3B, 8 instead of
-  // 12 1 % of one of Qwen3.5-0.8B).
-  int64_t weight_bytes = 0;
-  for (const LinearChain::Product &product : f.products)
-    weight_bytes += bytes_of_weights(product.facts);
-  const int wanted = (weight_bytes / tuning.multiprocessors > (1 << 20) ? 12 : 8) * 2048 / slot_row,
+  // beside it (on an H200 12 slots of 1024 columns instead of 8 are 1.5 % of a step of M1-3B, 8
+  // instead of 12 1 % of one of Qwen3.5-0.8B).
+  const int wanted =
+                (weight_bytes(f) / tuning.multiprocessors > (1 << 20) ? 12 : 8) * 1024 / depth,
             slots = std::min((tuning.block_shared_bytes - others) / slot_bytes, wanted);
   Description description;
   Kernel kernel;
@@ -128,11 +99,6 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
       description.error = refusal_of_chain(linear, tuning);
     if (description.error.empty() && linear.leaves_largest)
       description.error = "it leaves the largest values of rows";
-    const Linear &first = f.products[0].facts;
-    if (description.error.empty() &&
-        (linear.w_type != first.w_type || linear.group != first.group ||
-         linear.scale_type != first.scale_type))
-      description.error = "the products' weights are of different forms";
     if (description.error.empty() && linear.domain != f.products[0].facts.domain)
       description.error = "the products' rows are not the same";
     if (!description.error.empty())
@@ -143,15 +109,14 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
     Facts facts;
     add_facts(facts, linear);
     facts.number("kXColumn", product.x_column);
-    facts.number("kSquaresOut", squares_left(linear.n));
+    facts.number("kSquaresOut", squares_of(tiles));
     facts.number("kTiles", ceil_div(of_block, groups));
     const std::string name = symbol + "_facts_" + std::to_string(i);
     structures += "struct " + name + " {\n" + facts.text + "};\n";
     calls += ",\n      m1k::ChainOperands<" + name + ">{";
     // In the order of ChainOperands, at last what is written.
     const std::pair<const char *, std::string> roles[] = {{"x", "m1k::bf16"},
-                                                          {"weight", name_of(linear.w_type)},
-                                                          {"scale", name_of(linear.scale_type)},
+                                                          {"weight", "m1k::bf16"},
                                                           {"bias", "float"},
                                                           {"map_vector", "float"},
                                                           {"squares", "float"},
@@ -160,7 +125,7 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
                                                           {"out", name_of(linear.out_type)},
                                                           {"normed", name_of(linear.normed_type)},
                                                           {"squares_out", "float"}};
-    constexpr size_t first_written = 8;
+    constexpr size_t first_written = 7;
     for (size_t role = 0; role < std::size(roles); ++role) {
       std::string operand = "nullptr";
       for (const auto &[its, named] : product.operands)
@@ -192,12 +157,10 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
   kernel.threads = threads;
   kernel.shared_bytes = slots * slot_bytes + others;
   Facts facts;
-  facts.number("kWarps", warps);
-  facts.number("kScaleBytes", scale_bytes);
   facts.number("kSlots", slots);
-  facts.number("kSlotRow", slot_row);
-  // 48 KB of a block's: where its next results are needed soon, more of them is slower.
-  facts.number("kInFlight", f.products.size() == 2 ? 3 : 3 * 2048 / slot_row);
+  facts.number("kSlotDepth", depth);
+  // 48 KB of a block's: where results are needed soon, more of them is slower.
+  facts.number("kInFlight", f.products.size() == 2 ? 3 : 3 * 1024 / depth);
   facts.number("kSharedBytes", kernel.shared_bytes);
   kernel.source = "#include \"linear_chain.cuh\"\n" + structures + "struct " + symbol +
                   "_facts {\n" + facts.text + "};\nextern \"C\" __global__ __launch_bounds__(" +
@@ -280,7 +243,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   int blocks = int(ceil_div(f.n, columns));
   Facts facts;
   add_facts(facts, f);
-  facts.number("kSquaresOut", squares_left(f.n));
+  facts.number("kSquaresOut", squares_of(blocks));
   facts.number("kLargest", f.largest);
   facts.flag("kLeavesLargest", f.leaves_largest);
   facts.type("LT", f.leaves_norm ? f.normed_type : f.out_type);

@@ -21,8 +21,8 @@
 // An RMS norm between two of these takes no launch of its own. The scale of a row stands before all
 // of its products, so the second applies it to its sums:
 //   rms_norm(h) · wᵀ = rsqrt(mean(h²) + eps) · ((h ∘ norm_weight) · wᵀ)
-// and the first leaves h, h ∘ norm_weight (`normed`), and for each row the sums of h² over eight
-// columns each (`squares_out`), which the second adds up in one order.
+// and the first leaves h, h ∘ norm_weight (`normed`), and for each row the sums of h² over the
+// columns of its blocks (`squares_out`), which the second adds up in one order.
 //
 // So it is with the largest values of rows that become e4m3: what writes the rows leaves those of
 // its blocks' columns (`largest_out`), and the product that reads the rows reads these first, not
@@ -771,24 +771,20 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       left = to_float(result);
     }
     // The last block fills what it leaves of a row up to its multiple.
+    const int column = blockIdx.x + j;
+    const bool last = blockIdx.x + 1 == gridDim.x;
     if constexpr (F::kLeavesNorm) {
       if (has) {
         const typename F::NT result = from_float<typename F::NT>(value * norm_weight[n]);
         normed[(m0 + m) * static_cast<long long>(F::kNormedStride) + n] = result;
         left = to_float(result);
       }
-      // As a chain leaves them (linear_chain.cuh).
-      constexpr int kEights = ceil_div(F::kN, 8);
-      const int eight = n / 8, fills = eight + j % 8;
-      const float square = lane_sum<8>(value * value);
-      if (m < rows && eight < kEights &&
-          (j % 8 == 0 || (eight + 1 == kEights && fills < F::kSquaresOut)))
-        squares_out[(m0 + m) * static_cast<long long>(F::kSquaresOut) + fills] =
-            j % 8 == 0 ? square : 0.0f;
+      float square = lane_sum<F::kColumns>(value * value);
+      if (m < rows && (j == 0 || (last && column < F::kSquaresOut)))
+        squares_out[(m0 + m) * static_cast<long long>(F::kSquaresOut) + column] =
+            j == 0 ? square : 0.0f;
     }
     if constexpr (F::kLeavesLargest) {
-      const int column = blockIdx.x + j;
-      const bool last = blockIdx.x + 1 == gridDim.x;
       const float largest_left = lane_max<F::kColumns>(fabsf(left));
       if (m < rows && (j == 0 || (last && column < F::kLargestOut)))
         largest_out[(m0 + m) * static_cast<long long>(F::kLargestOut) + column] =

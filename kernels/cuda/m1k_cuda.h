@@ -364,7 +364,7 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// v1 = norm · x·w[n..2n)ᵀ too, and is silu(v0) · v1 if empty; with neither bias nor residual nor a
 /// norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
-/// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_left(n)], which add
+/// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
 /// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
 /// `squares`: norm[m] = rsqrt(Σ squares[m, :] / k + eps). Without, norm is 1.
 /// So are the largest values of rows that are rounded: with `leaves_largest` the first also writes
@@ -394,12 +394,8 @@ struct Linear {
 };
 /// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
-/// Of 8 columns each, that a Linear leaves.
-constexpr int squares_left(int n) { return squares_of((n + 7) / 8); }
 constexpr int largest_of(int blocks) { return (blocks + 7) / 8 * 8; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
-/// With the scales of groups.
-int64_t bytes_of_weights(const Linear &facts);
 
 /// Linears one after another in one launch, on sm_90 and newer: the blocks, of one row group, wait
 /// for one another between them.
@@ -416,7 +412,8 @@ struct LinearChain {
   };
   std::vector<Product> products;
 };
-/// Why a chain cannot have this product; empty: it can.
+/// Why a chain cannot have this product; empty: it can. One that can leaves sums of squares of 8
+/// columns each also by itself.
 std::string refusal_of_chain(const Linear &facts, const Tuning &tuning = {});
 Description describe(const LinearChain &facts, const std::string &symbol,
                      const Tuning &tuning = {});

@@ -7,19 +7,6 @@ namespace mk = m1k::cuda;
 
 namespace m1c {
 
-// Of bf16 all chains that were measured on an H200, of 1 to 220 MB of weights, were faster than
-// their products one by one, and those of int4, of 48 to 62 MB (docs/performance.md).
-static constexpr int64_t int4From = 40 << 20;
-
-static bool pays(const mk::LinearChain &chain) {
-  if (chain.products.size() < 2)
-    return false;
-  int64_t bytes = 0;
-  for (const mk::LinearChain::Product &product : chain.products)
-    bytes += mk::bytes_of_weights(product.facts);
-  return chain.products.front().facts.w_type != mk::Type::i4x2 || bytes >= int4From;
-}
-
 // One more counts the blocks that have arrived.
 static constexpr size_t mostOperands = M1_CUDA_OPERANDS - 1;
 
@@ -104,7 +91,9 @@ int ProductChains::chain(std::deque<Product> &products) {
     if (product)
       append(runs.back(), *product);
   }
-  llvm::erase_if(runs, [](const Run &run) { return !pays(run.facts); });
+  // Longer ones were all faster than their products, of 1 to 560 MB of weights (H200,
+  // docs/performance.md).
+  llvm::erase_if(runs, [](const Run &run) { return run.facts.products.size() < 2; });
   if (runs.empty())
     return 0;
   const int64_t stride = int64_t(4) * int64_t(runs.size());

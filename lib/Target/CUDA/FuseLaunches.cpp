@@ -453,7 +453,7 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
     error = description.error;
   if (!error.empty())
     return missed(norm, error);
-  const int squares = mk::squares_left(facts.n);
+  const int squares = mk::squares_of(description.kernels.front().grid_x);
   SmallVector<mk::Linear> scaled;
   for (Product *user : users) {
     mk::Linear &its = scaled.emplace_back(user->facts);

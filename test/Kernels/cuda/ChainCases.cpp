@@ -11,20 +11,18 @@ using namespace cuda;
 
 /// A layer's MLP between two mixers, as plans have it: a product with residual and norm, one with
 /// both halves, another with residual and norm, one for the next mixer, and a narrow one of some of
-/// its columns. `times`: the launch is repeated, and every bit of it. With `group` weights are of
-/// int4, with scales of `scales`.
+/// its columns. `times`: the launch is repeated, and every bit of it.
 Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, int padding = 0,
-                int times = 1, int group = 0, Type scales = Type::bf16) {
+                int times = 1) {
   std::string name = "chain " + std::to_string(rows) + "×" + std::to_string(from) + "→" +
                      std::to_string(hidden) + "→" + std::to_string(wide) + "→" +
                      std::to_string(next) + (padding ? " apart" : "") +
-                     (group ? ", int4 in " + std::to_string(group) : "") +
                      (times > 1 ? ", " + std::to_string(times) + " times" : "");
   return {
       name, smoke, [=](Context &context) {
         if (!context.warpgroups())
           return; // another chip
-        const int squares = squares_of((hidden + 7) / 8), column = 24, columns = group ? 128 : 64,
+        const int squares = squares_of((hidden + 7) / 8), column = 24, columns = 64,
                   z_stride = (next + 2 * padding + 7) / 8 * 8;
         auto product = [&](int n, int k, int x_stride, int out_stride) {
           Linear f;
@@ -33,11 +31,6 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
           f.x_stride = x_stride;
           f.out_stride = out_stride;
           f.eps = 1e-3f;
-          if (group) {
-            f.w_type = Type::i4x2;
-            f.group = group;
-            f.scale_type = scales;
-          }
           return f;
         };
         auto with_norm = [&](Linear f) {
@@ -50,8 +43,6 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
         LinearChain chain;
         auto add = [&](const Linear &facts,
                        std::vector<std::pair<std::string, std::string>> operands) {
-          if (group)
-            operands.emplace_back("scale", "c" + std::to_string(chain.products.size()));
           chain.products.push_back({facts, 0, std::move(operands)});
           return &chain.products.back().facts;
         };
@@ -93,23 +84,9 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
         for (size_t i = 0; i < chain.products.size(); ++i) {
           const Linear &f = chain.products[i].facts;
           const double size = 2 / std::sqrt(f.k);
-          const int count = (f.gated ? 2 : 1) * f.n;
-          const std::string number = std::to_string(i);
-          if (group) {
-            const std::vector<double> codes =
-                random_values(random, size_t(count) * f.k, -8.4, 7.4, Type::i4x2);
-            const int of_row = (f.k + group - 1) / group;
-            const std::vector<double> scale =
-                random_values(random, size_t(count) * of_row, size / 16, size / 6, scales);
-            context.raw("w" + number, int4_rows(codes, count, f.k));
-            context.values("c" + number, scale, scales);
-            weights.push_back(codes);
-            for (size_t w = 0; w < codes.size(); ++w)
-              weights.back()[w] *= scale[w / size_t(f.k) * of_row + w % size_t(f.k) / group];
-          } else {
-            weights.push_back(random_values(random, size_t(count) * f.k, -size, size, Type::bf16));
-            context.values("w" + number, weights.back(), Type::bf16);
-          }
+          weights.push_back(
+              random_values(random, size_t(f.gated ? 2 : 1) * f.n * f.k, -size, size, Type::bf16));
+          context.values("w" + std::to_string(i), weights.back(), Type::bf16);
         }
         const std::vector<double> bias = random_values(random, 40, -1, 1, Type::f32),
                                   shares = random_values(random, 10, 0.5, 2, Type::f32);
@@ -234,14 +211,8 @@ std::vector<Case> chain_cases() {
       chain_case(false, 8, 1544, 1288, 5128, 2051, 8, 20),
       chain_case(false, 8, 3072, 3072, 8192, 2048, 0, 20),
       chain_case(false, 5, 192, 4480, 1096, 520),
-      chain_case(false, 8, 3072, 1536, 4096, 6448, 8, 20), // slots of 3 KB a row
-      chain_case(false, 3, 4096, 2560, 9728, 6144, 0, 20), // of 2.5 KB
-      chain_case(true, 3, 128, 256, 384, 208, 0, 1, 32),
-      chain_case(true, 8, 1024, 896, 2048, 1064, 8, 1, 128, Type::f16),
-      chain_case(false, 1, 3072, 3072, 8192, 2048, 0, 20, 32),
-      chain_case(false, 8, 3072, 3072, 8192, 8384, 8, 20, 32),
-      chain_case(false, 5, 4608, 1280, 5120, 2056, 0, 20, 64, Type::f16),
-      chain_case(false, 8, 2048, 2048, 9216, 4096, 0, 20, 128),
+      chain_case(false, 8, 3072, 1536, 4096, 6448, 8, 20), // slots of 1536 columns
+      chain_case(false, 3, 4096, 2560, 9728, 6144, 0, 20), // of 1280
   };
 }
 

@@ -174,7 +174,7 @@ TEST(Describe, SaysWhatItRefuses) {
   facts.max_rows = 9;
   EXPECT_EQ(refusal_of_chain(facts), "expected max_rows of at most 8, got 9");
   facts.w_type = Type::i8;
-  EXPECT_EQ(refusal_of_chain(facts), "x is not of bf16, or weight neither of bf16 nor of int4");
+  EXPECT_EQ(refusal_of_chain(facts), "x and weight are not of bf16");
   EXPECT_NE(describe(LinearChain{}, "k").error.find("expected products, and a chip with "),
             std::string::npos);
   facts = linear(64, 64);

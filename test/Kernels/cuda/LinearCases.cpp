@@ -107,7 +107,7 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         Description description = describe(f, "kernel");
         if (!context.prepare(description))
           return;
-        int parts = squares_left(n);
+        int parts = squares_of(description.kernels[0].grid_x);
         Random random(17);
         int weights = with.gated ? 2 * n : n;
         std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
