@@ -305,8 +305,8 @@ template <class Tiles> struct TileLinear {
   }
 
   /// 32 columns of a weight row as bf16: exact, but for those of groups, which are multiplied by
-  /// their scale and rounded. `width` of them are there; the others are zeros, or, of int4, some
-  /// numbers.
+  /// their scale, less a minimum where there is one, and rounded. `width` of them are there; the
+  /// others are zeros, or, of int4 and with minimums, some numbers.
   M1K_BODY Pairs weights32(long row, int column, int width) const {
     const char *at = static_cast<const char *>(weight) + row * rowBytes();
     Floats v[2];
