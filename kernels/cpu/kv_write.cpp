@@ -57,11 +57,11 @@ M1K_INLINE void quantise(const float *row, int head_dim, int type, char *codes, 
 
 } // namespace
 
-// Writes the rows [begin, end) of k and v, [T, kv_heads * head_dim], into a cache as above of
-// M1K_I8 or M1K_E4M3, at their positions: codes and scales as m1.kv_cache says. With a table
-// [T, turned] of cosines, then sines, the first `turned` columns of each head of k turn before, and
-// those of q [T, heads * head_dim] on the way to out; without one q and out are null. Stack: 4 *
-// head_dim bytes.
+// Writes the rows [begin, end) of k and v, [T, kv_heads * head_dim], into a cache of M1K_I8 or
+// M1K_E4M3 as m1k_cpu_attention reads it, at their positions: codes and scales as m1.kv_cache says.
+// With a table [T, turned] of cosines, then sines, the first `turned` columns of each head of k
+// turn before, and those of q [T, heads * head_dim] on the way to out; without one q and out are
+// null. Stack: 4 * head_dim bytes.
 M1K_ENTRY void m1k_cpu_kv_write(void *out, const void *q, const void *k, const void *v,
                                 const float *table, void *cache, const int *positions,
                                 const int *token_sequence, const int *block_tables,

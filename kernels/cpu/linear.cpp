@@ -54,10 +54,11 @@ struct AmxTiles : VectorUnpacker {
 // weights in groups after they were multiplied by their scale and rounded. A group owns rows
 // [begin, end), at most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k];
 // scale: [n] f32; with `group` > 0, 16 or a multiple of 32, [n, ceil(k / group)] of scale_type for
-// so many columns, always so with weights of int4, never of 16; row_scale: [T] or null; bias: [n] or
-// null. Weights become tiles `chunk` columns, a multiple of 128, at a time; of integers and at most 32 rows of x,
-// those rows do. The process must have the system's permission. Stack: 2 * block * chunk +
-// 4 * block * tokens + 64 * tokens bytes, block and tokens rounded up to 32, and 20 KiB.
+// so many columns, always so with weights of int4, which have none of 16; row_scale: [T] or null;
+// bias: [n] or null. Weights become tiles `chunk` columns, a multiple of 128, at a time; of
+// integers and at most 32 rows of x, those rows do. The process must have the system's permission.
+// Stack: 2 * block * chunk + 4 * block * tokens + 64 * tokens bytes, block and tokens rounded up to
+// 32, and 20 KiB.
 M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void *weight,
                                            const void *scale, const float *row_scale,
                                            const float *bias, long first, long last, long begin,

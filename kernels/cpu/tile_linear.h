@@ -117,7 +117,8 @@ struct VectorUnpacker {
     }
   }
 
-  M1K_AVX512 __attribute__((noinline)) static void int4WithMinimums(const PackedWeights &w, char *to) {
+  M1K_AVX512 __attribute__((noinline)) static void int4WithMinimums(const PackedWeights &w,
+                                                                    char *to) {
     const V codes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const int groups = unpackColumns / w.group;
     for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
@@ -141,7 +142,8 @@ struct VectorUnpacker {
   }
 
   /// Of groups of 16, and of groups with minimums.
-  M1K_AVX512 __attribute__((noinline)) static void int8OfAnyGroups(const PackedWeights &w, char *to) {
+  M1K_AVX512 __attribute__((noinline)) static void int8OfAnyGroups(const PackedWeights &w,
+                                                                   char *to) {
     const bool hasMinimums = w.scaleType == M1K_F32_MINIMUM;
     for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
       const char *at = w.from + r * w.stride;
@@ -303,8 +305,8 @@ template <class Tiles> struct TileLinear {
   }
 
   /// 32 columns of a weight row as bf16: exact, but for those of groups, which are multiplied by
-  /// their scale and rounded. `width` of them are there; the others are zeros, or, of int4, some
-  /// numbers.
+  /// their scale, less a minimum where there is one, and rounded. `width` of them are there; the
+  /// others are zeros, or, of int4 and with minimums, some numbers.
   M1K_BODY Pairs weights32(long row, int column, int width) const {
     const char *at = static_cast<const char *>(weight) + row * rowBytes();
     Floats v[2];

@@ -55,7 +55,7 @@ static int64_t weight_bytes(const LinearChain &f, int depth = 1) {
   return sum;
 }
 
-/// Columns of a slot: 1024, or more where that leaves 5 % less of the slots empty (rows of 1536
+/// Columns of a slot: 1024, or more where all slots together are 5 % smaller then (rows of 1536
 /// columns, as granite-4.0-h-1b has, fill one and a half slots of 1024).
 static int slot_depth(const LinearChain &f) {
   int best = 1024;
@@ -75,8 +75,7 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
   // A large ring for long streams, else one that leaves the next launch's blocks room to begin
   // beside it (on an H200 12 slots of 1024 columns instead of 8 are 1.5 % of a step of M1-3B, 8
   // instead of 12 1 % of one of Qwen3.5-0.8B).
-  const int wanted =
-                (weight_bytes(f) / tuning.multiprocessors > (1 << 20) ? 12 : 8) * 1024 / depth,
+  const int wanted = (weight_bytes(f) / tuning.multiprocessors > (1 << 20) ? 12 : 8) * 1024 / depth,
             slots = std::min((tuning.block_shared_bytes - others) / slot_bytes, wanted);
   Description description;
   Kernel kernel;

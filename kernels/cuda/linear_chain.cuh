@@ -8,11 +8,11 @@
 // memory, one warp that fills it and eight that multiply. The outputs of a product are tiles of 8
 // (where gated, pairs of tiles), of which neighbours are a block's; the block goes through K for
 // kTiles of them at a time. A slot is a tile's weights for kSlotDepth columns of K, 1024 or more: a
-// bulk copy for each row, as such copies of 2 KB are issued fast enough (57 cycles each on an H200),
-// those of 1 KB are not. The copies that are under way are at most kInFlight slots: with 200 KB of them a
-// multiprocessor some get 36 % more than others, and what blocks read of one another's results
-// waits behind 6 µs of weights. A warp multiplies an eighth of a slot's columns, by the scheme of
-// linear_tensor.
+// bulk copy for each row, as such copies of 2 KB are issued fast enough (57 cycles each on an
+// H200), those of 1 KB are not. The copies that are under way are at most kInFlight slots: with 200
+// KB of them a multiprocessor some get 36 % more than others, and what blocks read of one another's
+// results waits behind 6 µs of weights. A warp multiplies an eighth of a slot's columns, by the
+// scheme of linear_tensor.
 //
 // Between two products all blocks meet: a thread makes what the block wrote visible to the device,
 // adds one to `arrived`, and waits until as many as there are blocks have. The counter is the
@@ -157,7 +157,8 @@ template <class C> class Chain {
     int from, to;
     tiles_of_block<F>(from, to);
     const bf16 *x = operands.x + F::kXColumn;
-    const bf16 *input = x + static_cast<long long>(g) * F::kXStride + warp * R::kWarpColumns + t * 8;
+    const bf16 *input =
+        x + static_cast<long long>(g) * F::kXStride + warp * R::kWarpColumns + t * 8;
     const bool aligned = aligned16(x);
     auto inside = [&](int step, int u) {
       return F::kK % R::kSlotDepth == 0 ||

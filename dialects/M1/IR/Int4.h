@@ -3,8 +3,8 @@
 //
 // A row is blocks of 128 columns, 64 bytes, the last one filled up with zeros. Block b is 32 words
 // of 16 bits, little-endian; bits 4·p … 4·p+3 of word w are column 128·b + 32·p + w, in two's
-// complement where they may be negative: one load, and shifts of whole words give four runs of 32 neighbouring columns, each
-// of one group.
+// complement where they may be negative: one load, and shifts of whole words give four runs of 32
+// neighbouring columns, each of one group.
 #ifndef M1_IR_INT4_H
 #define M1_IR_INT4_H
 

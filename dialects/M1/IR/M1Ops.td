@@ -133,7 +133,8 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     f32, says what the squared error in each column counts when scales are searched (m1-compile
     --calibrate); without it all count the same. Of a weight of plain elements the attributes
     `m1.stored_codes`, a transform, and `m1.stored_scales`, the type of a scale, or vector<2xf32> of
-    a scale and a minimum, say that the checkpoint holds such groups; the latter stays where m1-quantize-weights takes them as they are.
+    a scale and a minimum, say that the checkpoint holds such groups; the latter stays where
+    m1-quantize-weights takes them as they are.
 
     Example:
     ```mlir

@@ -4,7 +4,8 @@
 // CHECK: m1.weight @minimums : tensor<4x64xui8> {m1.stored_scales = vector<2xf32>, sources = ["m"], transform = #m1<transform int4_groups_32>}
 // CHECK: m1.weight @minimums.scale : tensor<4x2x2xf32> {scales_of = @minimums}
 m1.weight @minimums : tensor<4x64xbf16>
-    {sources = ["m"], m1.stored_codes = #m1<transform int4_groups_32>, m1.stored_scales = vector<2xf32>}
+    {sources = ["m"], m1.stored_codes = #m1<transform int4_groups_32>,
+     m1.stored_scales = vector<2xf32>}
 // Groups of 16 have scales of f32.
 // CHECK: m1.weight @fine : tensor<4x64xi8> {m1.stored_scales = f32, sources = ["f"], transform = #m1<transform int8_groups_16>}
 // CHECK: m1.weight @fine.scale : tensor<4x4xf32> {scales_of = @fine}

@@ -213,6 +213,31 @@ TEST(Describe, SaysWhatItRefuses) {
             std::string::npos);
 }
 
+// Slots of chains fit rows where all of them together are smaller by 5 % then. The ring is as long
+// as it was in columns, and what is under way as much, but for chains of two.
+TEST(Describe, SlotsOfChainsFitRows) {
+  struct Case {
+    int products, n, k, depth, slots, in_flight;
+  };
+  for (const Case &c : {Case{2, 3072, 3072, 1024, 8, 3}, Case{4, 65536, 3072, 1024, 12, 3},
+                        Case{4, 2560, 2560, 1280, 6, 2}, Case{2, 2560, 2560, 1280, 6, 3},
+                        Case{4, 65536, 1536, 1536, 8, 2}, Case{4, 4096, 8960, 1024, 12, 3}}) {
+    LinearChain chain;
+    for (int i = 0; i < c.products; ++i)
+      chain.products.push_back({linear(c.n, c.k), 0, {}});
+    const Description description = describe(chain, "k");
+    ASSERT_EQ(description.error, "");
+    const Kernel &kernel = description.kernels[0];
+    for (auto [name, value] : {std::pair<std::string, int>{"kSlotDepth", c.depth},
+                               {"kSlots", c.slots},
+                               {"kInFlight", c.in_flight}})
+      EXPECT_NE(kernel.source.find(" " + name + " = " + std::to_string(value) + ";"),
+                std::string::npos)
+          << name << " of " << c.products << " products of " << c.k << " columns";
+    EXPECT_LE(kernel.shared_bytes, Tuning().block_shared_bytes);
+  }
+}
+
 // Operands come in the order of m1c::KernelSpec, without the absent ones.
 TEST(Describe, OperandsFollowTheContract) {
   SelectiveScan scan = m1_scan();
