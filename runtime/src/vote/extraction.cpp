@@ -249,6 +249,12 @@ std::optional<std::string> valueOfDescription(const std::string &sentence, bool 
   constexpr std::string_view which = ", which is ";
   if (const size_t at = sentence.rfind(which); at != sentence.npos)
     return bare(std::string_view(sentence).substr(at + which.size()));
+  for (const std::string_view lead : {": ", ", namely "}) // the number of ways: 12
+    if (const size_t at = sentence.rfind(lead); at != sentence.npos) {
+      const std::string value = bare(std::string_view(sentence).substr(at + lead.size()));
+      if (isFormula(value) && startOfValue(value, 0) == 0)
+        return value;
+    }
   const auto formulas = formulasOf(sentence);
   if (formulas.empty() || formulas.back().after != sentence.size())
     return std::nullopt;
