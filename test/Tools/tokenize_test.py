@@ -94,7 +94,7 @@ class Tokenize(unittest.TestCase):
             foreign[name] = os.path.join(self.directory.name, name + ".model")
             with open(foreign[name], "wb") as file:
                 file.write(content)
-        for source, lines, says in (*((file, b"", f"{file}: is a vocabulary of {name}, expected a tokenizer.json: make one with transformers") for name, file in foreign.items()),
+        for source, lines, says in (*((file, b"", f"{file}: is a vocabulary of {name}, of which transformers makes a tokenizer.json: ") for name, file in foreign.items()),
                                     (self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
                                     (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
                                     (self.art, b"[]\n", "standard input:1: expected an object"),

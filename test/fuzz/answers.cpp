@@ -9,6 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   const std::string first(text.substr(0, cut)),
       second(cut == std::string_view::npos ? "" : text.substr(cut + 1));
   (void)m1rt::extractBoxed(std::string(text));
+  (void)m1rt::extractAnswer(std::string(text)); // of several lines
   const m1rt::Answer a(first), b(second);
   FUZZ_CHECK(a.text() == first);
   FUZZ_CHECK(a.equals(b) == b.equals(a));

@@ -6,7 +6,6 @@
 #include "base/output_file.h"
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <cxxabi.h>
 #include <exception>
@@ -29,7 +28,7 @@ namespace m1tool {
     const bool isOutOfMemory =
         thrown ? std::strcmp(thrown->name(), "St9bad_alloc") == 0 : !isMemoryLeft();
     if (!isOutOfMemory)
-      std::abort();
+      __gnu_cxx::__verbose_terminate_handler(); // says what, and aborts
     std::fprintf(stderr, "%s: error: out of memory\n", program_invocation_short_name);
     m1rt::removeTemporaries();
     _exit(1);

@@ -50,7 +50,7 @@ Status raiseDescriptorLimit(size_t connections) {
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
-  constexpr size_t others = 64; // files, devices, pollers
+  constexpr size_t others = 128; // files, devices, pollers, connections that were refused
   if (limit.rlim_cur < connections + others)
     return error(StatusCode::invalidArgument,
                  "--max-connections %zu: the system allows this process %llu open files",

@@ -38,8 +38,8 @@ std::string describeForeignFile(std::string_view beginning) {
   const bool isTiktoken = is("IQ== 0\n"); // "!", the first token of all of them
   if (isSentencePiece(beginning) || isTiktoken)
     return std::string("is a vocabulary of ") + (isTiktoken ? "tiktoken" : "SentencePiece") +
-           ", expected a tokenizer.json: make one with transformers "
-           "(AutoTokenizer.from_pretrained(DIR), save_pretrained(DIR))";
+           ", of which transformers makes a tokenizer.json: "
+           "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)";
   return {};
 }
 

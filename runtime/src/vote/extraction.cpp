@@ -10,7 +10,6 @@
 #include "vote/wording.h"
 
 #include <algorithm>
-#include <cstring>
 #include <set>
 #include <string_view>
 
@@ -245,15 +244,26 @@ std::optional<std::string> valueOfDescription(const std::string &sentence, bool 
   for (const std::string_view amount :
        {"the sum of ", "the product of ", "the difference ", "the number of ", "the value of "})
     described |= sentence.compare(0, amount.size(), amount) == 0;
+  if (!described)
+    return std::nullopt;
   constexpr std::string_view which = ", which is ";
-  if (const size_t at = sentence.rfind(which); described && at != sentence.npos)
+  if (const size_t at = sentence.rfind(which); at != sentence.npos)
     return bare(std::string_view(sentence).substr(at + which.size()));
+  for (const std::string_view lead : {": ", ", namely "}) // the number of ways: 12
+    if (const size_t at = sentence.rfind(lead); at != sentence.npos) {
+      const std::string value = bare(std::string_view(sentence).substr(at + lead.size()));
+      if (isFormula(value) && startOfValue(value, 0) == 0)
+        return value;
+    }
   const auto formulas = formulasOf(sentence);
-  const bool ends = !formulas.empty() && formulas.back().before > 2 &&
-                    formulas.back().after == sentence.size() &&
-                    (sentence.compare(formulas.back().before - 2, 2, ", ") == 0 ||
-                     sentence.compare(formulas.back().before - 4, 4, " is ") == 0);
-  return described && ends ? std::optional(contentOf(sentence, formulas.back())) : std::nullopt;
+  if (formulas.empty() || formulas.back().after != sentence.size())
+    return std::nullopt;
+  const auto before = std::string_view(sentence).substr(0, formulas.back().before);
+  auto endsWith = [&](std::string_view said) {
+    return before.size() > said.size() && before.substr(before.size() - said.size()) == said;
+  };
+  return endsWith(", ") || endsWith(" is ") ? std::optional(contentOf(sentence, formulas.back()))
+                                            : std::nullopt;
 }
 
 // Without the names of upright text.

@@ -1,13 +1,9 @@
 #include "vote/prose.h"
 
-#include "vote/extraction.h"
-#include "vote/formulas.h"
-#include "vote/units.h"
 #include "vote/wording.h"
 
 #include <algorithm>
 #include <cstring>
-#include <set>
 
 namespace m1rt {
 

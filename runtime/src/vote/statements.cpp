@@ -195,7 +195,7 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
   if (i == 0 && !bracketed && (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
     return std::nullopt;
   const size_t bracket = sentence.find('(');
-  if (i == 1 && words.size() == 2 && bracket + 3 <= sentence.size() &&
+  if (i == 1 && words.size() == 2 && bracket != sentence.npos && bracket + 3 <= sentence.size() &&
       sentence[bracket + 2] == ')' && sentence[bracket + 1] >= 'A' &&
       sentence[bracket + 1] <= 'J') // Hence (C).
     return std::string(1, sentence[bracket + 1]);
@@ -216,10 +216,10 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
 
 // The name that a conclusion ends with: "so the winner is Bob", "hence it is on a Tuesday".
 std::optional<std::string> statedName(std::string_view sentence) {
-  static const std::set<std::string> days = {"monday",    "tuesday",  "wednesday", "thursday",
-                                             "friday",    "saturday", "sunday",    "january",
-                                             "april",     "february", "june",      "july",
-                                             "september", "october",  "november",  "december"};
+  static const std::set<std::string> daysAndMonths = {
+      "monday",    "tuesday", "wednesday", "thursday", "friday", "saturday",
+      "sunday",    "january", "april",     "february", "june",   "july",
+      "september", "october", "november",  "december"};
   const std::vector<std::string> words = wordsOf(sentence);
   const std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
@@ -227,7 +227,7 @@ std::optional<std::string> statedName(std::string_view sentence) {
       !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
     return std::nullopt;
   const std::string &before = words[words.size() - 2];
-  return before == "is" || days.count(words.back()) ? std::optional(last) : std::nullopt;
+  return before == "is" || daysAndMonths.count(words.back()) ? std::optional(last) : std::nullopt;
 }
 
 } // namespace
