@@ -363,7 +363,7 @@ TEST_F(Weights, QuantisesGroupsToInt8) {
   EXPECT_EQ(scales[3], 2);
   EXPECT_FALSE(write("tensor<4x1xf16> {scales_of = @q}\nm1.weight @q : " + four, special));
   EXPECT_EQ(messages.back(), "'m1.weight' op expected scales of bf16 where the checkpoint holds "
-                             "none, got 'f16'");
+                             "none, got 'tensor<4x1xf16>'");
   EXPECT_FALSE(write("tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform "
                      "int8_groups_32>, m1.stored_scales = f16}",
                      special));
