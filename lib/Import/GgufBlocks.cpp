@@ -172,9 +172,11 @@ template <bool isFive> void decodeQ45_K(const uint8_t *block, float *out) {
   const float d = half(block), dLeast = half(block + 2);
   uint8_t scales[8], least[8];
   readScales(block + 4, scales, least);
-  for (int i = 0; i < 256; ++i)
-    out[i] = d * float(scales[i / 32]) * float(codeOfQ45_K<isFive>(block, i)) -
-             dLeast * float(least[i / 32]);
+  for (int i = 0; i < 256; ++i) {
+    const int part = i / 32;
+    out[i] = d * float(scales[part]) * float(codeOfQ45_K<isFive>(block, i)) -
+             dLeast * float(least[part]);
+  }
 }
 template <bool isFive> void readQ45_K(const uint8_t *block, Groups &to) {
   const float d = half(block), dLeast = half(block + 2);
@@ -194,8 +196,10 @@ int codeOfQ6_K(const uint8_t *block, int i) {
 }
 void decodeQ6_K(const uint8_t *block, float *out) {
   const float d = half(block + 208);
-  for (int i = 0; i < 256; ++i)
-    out[i] = d * float(int8_t(block[192 + i / 16])) * float(codeOfQ6_K(block, i));
+  for (int i = 0; i < 256; ++i) {
+    const int part = i / 16;
+    out[i] = d * float(int8_t(block[192 + part])) * float(codeOfQ6_K(block, i));
+  }
 }
 void readQ6_K(const uint8_t *block, Groups &to) {
   for (int part = 0; part < 16; ++part)
