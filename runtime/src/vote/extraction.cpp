@@ -251,7 +251,7 @@ std::optional<std::string> valueOfDescription(const std::string &sentence, bool 
     return bare(std::string_view(sentence).substr(at + which.size()));
   for (const std::string_view lead : {": ", ", namely "}) // the number of ways: 12
     if (const size_t at = sentence.rfind(lead); at != sentence.npos) {
-      const std::string value = bare(std::string_view(sentence).substr(at + lead.size()));
+      std::string value = bare(std::string_view(sentence).substr(at + lead.size()));
       if (isFormula(value) && startOfValue(value, 0) == 0)
         return value;
     }
