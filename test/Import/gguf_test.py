@@ -191,13 +191,8 @@ class Gguf(unittest.TestCase):
             codes += [(low[i % 16] >> i // 16 * 4 & 15 | (fifths >> i & 1) << 4) - (16 if kind == "Q5_0" else 8) for i in range(32)]
         return shape, codes, scales
 
-    def test_groups_stay_as_they_are(self):
-        """With --quantize stored: codes and scales of Q8_0, Q5_0 and Q4_0, bit for bit, also of a head that is tied. The same logits as of what they stand for."""
-        types = {**{f"self_attn.{part}_proj": "Q4_0" for part in "qkvo"}, "mlp.gate_proj": "Q8_0", "mlp.up_proj": "Q8_0", "mlp.down_proj": "Q5_0", "model.embed_tokens": "Q8_0", "lm_head": "Q8_0"}
-        config = dict(self.CONFIG, tie_word_embeddings=True)
-        tensors = {name: tensor for name, tensor in self.build(config, types).items() if name != "output.weight"}
-        write(self.file, metadata(config), tensors)
-        self.drop("lm_head.weight")
+    def keep_stored(self, prompt):
+        """The artifact of the file with --quantize stored, whose logits are, on both kinds of CPU, those of what its integers stand for."""
         artifact = os.path.join(self.root, "model.m1a")
         for cpu in ("x86-64-v3", "native"):
             result = run("m1-compile", self.file, "-o", artifact, "--cpu", cpu, "--cache", os.path.join(self.root, "cache"), "--activation-type", "f32", "--quantize", "stored")
@@ -214,6 +209,16 @@ class Gguf(unittest.TestCase):
                 deviation = math.sqrt(sum((value - mean)**2 for value in expected) / len(expected))
                 self.assertEqual(len(expected), len(got))
                 self.assertLess(max(abs(a - b) for a, b in zip(expected, got)), 1e-3 * deviation, name)
+        return artifact
+
+    def test_groups_stay_as_they_are(self):
+        """With --quantize stored: codes and scales of Q8_0, Q5_0 and Q4_0, bit for bit, also of a head that is tied. The same logits as of what they stand for."""
+        types = {**{f"self_attn.{part}_proj": "Q4_0" for part in "qkvo"}, "mlp.gate_proj": "Q8_0", "mlp.up_proj": "Q8_0", "mlp.down_proj": "Q5_0", "model.embed_tokens": "Q8_0", "lm_head": "Q8_0"}
+        config = dict(self.CONFIG, tie_word_embeddings=True)
+        tensors = {name: tensor for name, tensor in self.build(config, types).items() if name != "output.weight"}
+        write(self.file, metadata(config), tensors)
+        self.drop("lm_head.weight")
+        artifact = self.keep_stored("1 5 7 60 5 33")
         listed = json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]
         with open(artifact, "rb") as file:
             content = file.read()
@@ -311,22 +316,7 @@ class Gguf(unittest.TestCase):
         """With --quantize stored: codes of blocks with minimums and of groups of 16, their scales and minimums exact in f32. The same logits as of what they stand for."""
         for types in (self.K_TYPES, dict(self.K_TYPES, **{"self_attn.o_proj": "Q4_1", "mlp.down_proj": "Q3_K", "lm_head": "Q4_K"})):
             tensors = self.build(self.CONFIG, types)
-            artifact = os.path.join(self.root, "model.m1a")
-            for cpu in ("x86-64-v3", "native"):
-                result = run("m1-compile", self.file, "-o", artifact, "--cpu", cpu, "--cache", os.path.join(self.root, "cache"), "--activation-type", "f32", "--quantize", "stored")
-                self.assertEqual(result.returncode, 0, result.stderr)
-                self.assertIn("; int8 and int4 in groups stay as they are in linears, other weights are imported as f32", result.stderr)
-                ids, want, have = (os.path.join(self.root, name) for name in ("ids.txt", "want.safetensors", "have.safetensors"))
-                with open(ids, "w") as file:
-                    file.write("1 5 7 60 5 33 2 9 8 44")
-                self.assertEqual(run("m1-reference", self.file, "--input-ids", ids, "--max-new-tokens", "3", "--dump-logits", want).returncode, 0)
-                self.assertEqual(run("m1-run", artifact, "--input-ids", ids, "--max-new-tokens", "3", "--ignore-eos", "--dump-logits", have).returncode, 0)
-                for name in ("prefill_logits", "decode_logits"):
-                    expected, got = ([value for (value,) in struct.iter_unpack("<f", read_safetensors(path)[name][2])] for path in (want, have))
-                    mean = sum(expected) / len(expected)
-                    deviation = math.sqrt(sum((value - mean)**2 for value in expected) / len(expected))
-                    self.assertEqual(len(expected), len(got))
-                    self.assertLess(max(abs(a - b) for a, b in zip(expected, got)), 1e-3 * deviation, name)
+            artifact = self.keep_stored("1 5 7 60 5 33 2 9 8 44")
             listed = json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]
             with open(artifact, "rb") as file:
                 content = file.read()
