@@ -70,7 +70,7 @@ struct PackedWeights {
 
 /// Makes bf16 of integers, or of their products with scales, less minimums, which it rounds:
 /// unpackBytes a row, one row after another, by instructions of AVX512-BF16. What has minimums has
-/// functions of its own, which are called: inlined, they kept those of the rest from being so.
+/// functions of its own, which are called; the others are inlined, as the hint has it.
 struct VectorUnpacker {
   typedef float V __attribute__((vector_size(64)));
   typedef short Words __attribute__((vector_size(64)));
@@ -89,7 +89,7 @@ struct VectorUnpacker {
         to[r * groups + g] = loadOne(w.scale, w.scaleType, w.scaleAt + r * w.scalesOfRow + g);
   }
 
-  M1K_AVX512 static void int4(const PackedWeights &w, char *to) {
+  M1K_AVX512 inline static void int4(const PackedWeights &w, char *to) {
     const V codes = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
     alignas(64) float scales[tileRows * 4];
     loadScales(w, scales);
@@ -165,7 +165,7 @@ struct VectorUnpacker {
     }
   }
 
-  M1K_AVX512 static void int8(const PackedWeights &w, char *to) {
+  M1K_AVX512 inline static void int8(const PackedWeights &w, char *to) {
     alignas(64) float scales[tileRows * 4];
     if (w.group)
       loadScales(w, scales);
