@@ -113,6 +113,8 @@ CONTRADICTIONS = [
     ("bamba", {"attn_layer_indices": [1], "attn_rotary_emb": 32}, "field 'attn_rotary_emb': expected 64 rotated elements of the 128 of a head, got 32"),
     ("bamba", {"attn_layer_indices": [1], "rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.0234375}},
      "field 'rope_parameters.partial_rotary_factor': expected an even number of rotated elements of the 128 of a head, got 3"),
+    ("bamba", {"attn_layer_indices": [1], "rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 1e30}},
+     "field 'rope_parameters.partial_rotary_factor': expected an even number of rotated elements of the 128 of a head, got 1.28e+32"),
 ]
 # Without a value there is no model.
 REFUSED = [("llama", "hidden_size"), ("llama", "rms_norm_eps"), ("mamba2", "n_groups"), ("jamba", "num_experts"), ("qwen3_next", "linear_num_value_heads")]

@@ -94,6 +94,7 @@ TEST(ServeRequest, LongNames) {
   EXPECT_LT(field.size(), 100u);
   EXPECT_EQ(Json(field).dump(), "\"" + field + "\""); // throws where it is no UTF-8
   EXPECT_EQ(shortened("short"), "short");
+  EXPECT_EQ(shortened("aüüü", 4), "aü…");
 }
 
 TEST(ServeRequest, Tokenize) {

@@ -1,6 +1,7 @@
 #include "input.h"
 #include "base/foreign_file.h"
 #include "base/open_file.h"
+#include "base/shortened.h"
 #include "tokenizer/unicode.h"
 #include <algorithm>
 #include <cerrno>
@@ -80,8 +81,8 @@ Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int
     errno = 0;
     long value = std::strtol(word.c_str(), &end, 10);
     if (end != word.c_str() + word.size() || errno != 0)
-      return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id",
-                   name.c_str(), out->size(), word.c_str());
+      return error(StatusCode::invalidArgument, "%s: token %zu: \"%s\" is not a token id",
+                   name.c_str(), out->size(), shortened(word, 40).c_str());
     if (value < 0 || value >= vocabulary)
       return error(StatusCode::invalidArgument,
                    "%s: token %zu is %ld, the vocabulary has ids 0 to %lld", name.c_str(),

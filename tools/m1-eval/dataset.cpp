@@ -1,5 +1,6 @@
 #include "dataset.h"
 #include "base/json_value.h"
+#include "base/shortened.h"
 #include "input.h"
 #include "vote/vote.h"
 #include <algorithm>
@@ -116,8 +117,8 @@ Status checkNames(const std::vector<std::string> &names, const std::vector<Field
       others += (others.empty() ? "" : ", ") + name;
     return error(
         StatusCode::invalidArgument,
-        "neither JSON nor CSV whose first line names the field \"%s\" (it holds: %.200s)%s",
-        wanted.c_str(), others.c_str(), hint);
+        "neither JSON nor CSV whose first line names the field \"%s\" (it holds: %s)%s",
+        wanted.c_str(), shortened(others, 200).c_str(), hint);
   }
   return {};
 }

@@ -32,14 +32,6 @@ Json ApiError::json() const {
        {{"message", message}, {"type", type()}, {"param", orNull(param)}, {"code", orNull(code)}}}};
 }
 
-std::string shortened(const std::string &text) {
-  constexpr size_t most = 80;
-  size_t size = std::min(text.size(), most);
-  while (size < text.size() && size > 0 && (uint8_t(text[size]) & 0xC0) == 0x80)
-    --size; // no character is cut
-  return size < text.size() ? text.substr(0, size) + "…" : text;
-}
-
 namespace {
 
 using Error = std::optional<ApiError>;
@@ -192,7 +184,7 @@ Error readBias(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
     if (!digits || std::stoul(key) >= vocabulary)
       return ApiError::bad("logit_bias", "'logit_bias': expected token ids from 0 to " +
                                              std::to_string(vocabulary - 1) + ", got '" +
-                                             key.substr(0, 40) + "'");
+                                             shortened(key, 40) + "'");
     if (!bias.is_number() || !(std::abs(bias.get<double>()) <= 100))
       return ApiError::bad("logit_bias",
                            "'logit_bias': expected numbers from -100 to 100, got " + shown(bias));
@@ -335,7 +327,7 @@ Error readOthers(Fields &fields) {
       {"cache_prompt", true},
   };
   for (const auto &[name, value] : harmless)
-    TRY(fields.refuse(name, value, "only " + value.dump() + " is supported"));
+    TRY(fields.refuse(name, value, "only " + dumped(value) + " is supported"));
   return {};
 }
 

@@ -3,6 +3,7 @@
 #ifndef M1_TOOLS_SERVE_API_REQUEST_H
 #define M1_TOOLS_SERVE_API_REQUEST_H
 
+#include "base/shortened.h"
 #include "engine/engine.h"
 #include "vote/ballots.h"
 #include <nlohmann/json.hpp>
@@ -12,6 +13,8 @@
 #include <vector>
 
 namespace m1serve {
+
+using m1rt::shortened;
 
 using Json = nlohmann::ordered_json;
 
@@ -106,9 +109,6 @@ std::optional<ApiError> readTokenizeRequest(const std::string &body, const Reque
                                             TokenizeRequest *out);
 std::optional<ApiError> readDetokenizeRequest(const std::string &body, uint32_t vocabulary,
                                               std::string *model, std::vector<int32_t> *tokens);
-
-/// What a client said, short enough for messages and the log.
-std::string shortened(const std::string &text);
 
 } // namespace m1serve
 

@@ -1,4 +1,5 @@
 #include "http_framing.h"
+#include "base/shortened.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -59,7 +60,7 @@ bool lists(std::string_view list, std::string_view word) {
 }
 
 /// A piece of a request, for messages.
-std::string cited(std::string_view text) { return "'" + shortened(std::string(text)) + "'"; }
+std::string cited(std::string_view text) { return "'" + m1rt::shortened(text) + "'"; }
 
 } // namespace
 

@@ -1,4 +1,5 @@
 #include "grammar/json_schema.h"
+#include "base/shortened.h"
 #include "grammar/number_range.h"
 #include "grammar/pattern.h"
 #include "grammar/schema_conjunction.h"
@@ -260,7 +261,7 @@ Status SchemaCompiler::compileType(const Json &schema, const std::string &type,
   else if (type == "null")
     *out = null;
   else
-    return bad(path, "'type': unknown type \"" + type.substr(0, 40) + "\"");
+    return bad(path, "'type': unknown type \"" + shortened(type, 40) + "\"");
   return {};
 }
 
@@ -446,7 +447,7 @@ Status SchemaCompiler::compileString(const Json &schema, const std::string &path
     if (std::string_view(name) == "format") {
       const char *known = patternOfFormat(pattern);
       if (!known)
-        return bad(path, "'format': \"" + pattern.substr(0, 40) + "\" is not supported");
+        return bad(path, "'format': \"" + shortened(pattern, 40) + "\" is not supported");
       pattern = known;
     }
     const Rule anything = g.repeat({Grammar::use(character)}, 0, Grammar::unbounded);

@@ -1,4 +1,5 @@
 #include "grammar/schema_conjunction.h"
+#include "base/shortened.h"
 #include <algorithm>
 #include <set>
 
@@ -166,7 +167,7 @@ Status schemaOfReference(const Json &root, const std::string &target, const std:
   if (target != "#") {
     if (target.rfind("#/", 0) != 0)
       return schemaError(path,
-                         "'$ref': expected \"#\" or \"#/…\", got \"" + target.substr(0, 80) + "\"");
+                         "'$ref': expected \"#\" or \"#/…\", got \"" + shortened(target) + "\"");
     for (size_t begin = 2; begin <= target.size();) {
       const size_t end = std::min(target.find('/', begin), target.size());
       std::string name = target.substr(begin, end - begin);
@@ -174,7 +175,7 @@ Status schemaOfReference(const Json &root, const std::string &target, const std:
         for (size_t at = 0; (at = name.find(escaped, at)) != std::string::npos; ++at)
           name.replace(at, 2, plain);
       if (!schema->is_object() || !schema->contains(name))
-        return schemaError(path, "'$ref': there is no " + target.substr(0, 80));
+        return schemaError(path, "'$ref': there is no " + shortened(target));
       schema = &(*schema)[name];
       begin = end + 1;
     }

@@ -3,6 +3,7 @@
 #define M1RT_TOKENIZER_PREPARATION_H
 
 #include "base/json_value.h"
+#include "base/shortened.h"
 #include "tokenizer/format.h"
 #include "tokenizer/unicode.h"
 
@@ -26,7 +27,7 @@ struct PrepareError : std::runtime_error {
 // A value that is not what its place asks for; a long one is cut.
 [[noreturn]] inline void unexpected(const std::string &where, const std::string &expected,
                                     const Json &value) {
-  throw PrepareError(where + ": expected " + expected + ", got " + value.dump().substr(0, 80));
+  throw PrepareError(where + ": expected " + expected + ", got " + shortened(value.dump()));
 }
 
 inline const std::string &stringOf(const Json &value, const std::string &where) {
