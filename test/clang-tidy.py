@@ -3,9 +3,9 @@
 directories. Prints what it finds; any finding is a failure. Exit code 77: there is no clang-tidy.
 
 The sources of a target are checked as one file that includes them all: most of the time goes into
-headers, which are so read once. Where names of several sources clash, halves of them are checked
-apart. Two checks look into the main file alone: they are run over each source that has something
-for them.
+headers, which are so read once, before the sources' using-directives. Where names of several
+sources clash, halves of them are checked apart. Two checks look into the main file alone: they are
+run over each source that has something for them.
 
 Usage: test/clang-tidy.py BUILD_DIR DIRECTORY..."""
 import json
@@ -20,6 +20,9 @@ import typing
 MAIN_FILE_CHECKS = "misc-unused-alias-decls,misc-unused-using-decls"
 MAIN_FILE_TEXT = re.compile(r"^\s*(using\s+[\w:]+::\w+|namespace\s+\w+\s*=)", re.MULTILINE)
 COMPILE_ERROR = "[clang-diagnostic-error"
+# What a source begins with: comments, empty lines and headers.
+HEAD = re.compile(r"(?:[ \t]*(?://.*|#include .*)?\n)*")
+HEADER = re.compile(r'^#include (?:"(.+)"|<.+>)$', re.MULTILINE)
 
 root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -48,6 +51,15 @@ def read_targets(build, directories):
     return targets
 
 
+def headers_of(source):
+    """The lines that include the headers at the beginning of a source, for a file elsewhere."""
+    with open(source) as file:
+        head = HEAD.match(file.read()).group()
+    for line in HEADER.finditer(head):
+        own = os.path.join(os.path.dirname(source), line[1] or "")
+        yield f'#include "{own}"' if os.path.isfile(own) else line[0]
+
+
 class Tidy:
     def __init__(self, build, scratch):
         self.scratch = scratch
@@ -73,6 +85,8 @@ class Tidy:
             return self.run(target, sources[0])
         joined = os.path.join(self.scratch, "joined.cpp")
         with open(joined, "w") as file:
+            headers = dict.fromkeys(line for source in sources for line in headers_of(source))
+            file.writelines(f"{line}\n" for line in headers)
             file.writelines(f'#include "{source}"\n#undef DEBUG_TYPE\n' for source in sources)
         found = self.run(target, joined, "--extra-arg=-ferror-limit=1")
         if COMPILE_ERROR in found:

@@ -36,7 +36,7 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name);
 /// processor, or `all`.
 llvm::Expected<std::vector<CpuInfo>> parseCpus(llvm::StringRef list);
 
-/// A kernel whose code has to be produced.
+/// A kernel of a plan on the way to its code, which follows from its spec.
 struct CpuKernel {
   std::string symbol;
   KernelSpec spec;

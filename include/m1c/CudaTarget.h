@@ -30,7 +30,8 @@ const CudaChip *findCudaChip(llvm::StringRef name);
 /// The error names the value and what is accepted.
 llvm::Expected<std::vector<const CudaChip *>> parseCudaChips(llvm::StringRef suffix);
 
-/// A kernel whose code has to be produced: generated from its spec, or hand-tuned source for NVRTC.
+/// A kernel of a plan on the way to its code: generated from its spec and shape, or hand-tuned
+/// source for NVRTC.
 struct CudaKernel {
   std::string symbol;
   std::string source; // empty: generated

@@ -72,7 +72,7 @@ struct KernelSpec {
                 llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 };
 
-/// A kernel and its launch.
+/// What a selector decides for an op: a kernel, and how the plan launches it.
 struct KernelChoice {
   std::string key;                      // one plan.kernel for each distinct key of a target
   std::string name;                     // readable stem of the symbol, e.g. "linear_3072x8192"

@@ -51,7 +51,7 @@ struct TensorMap {
   int box_rows = 0;      // at most 256
 };
 
-/// One launch.
+/// A kernel of a family, for some facts, and how it is launched.
 struct Kernel {
   std::string symbol;
   std::string source; // a translation unit; its includes are found among cuda_sources()
@@ -397,8 +397,8 @@ constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 constexpr int largest_of(int blocks) { return (blocks + 7) / 8 * 8; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// Linears one after another in one launch, on sm_90 and newer: the blocks, of one row group, wait
-/// for one another between them.
+/// Linears one after another in one launch, on Hopper: the blocks, of one row group, wait for one
+/// another between them.
 ///   operands of the products, each once, arrived
 /// `arrived` is a u32, 0 when the launch begins.
 struct LinearChain {

@@ -17,6 +17,8 @@
 using namespace mlir;
 
 namespace m1c {
+
+namespace m1 = mlir::m1; // not the schema's
 namespace {
 
 using Json = nlohmann::ordered_json;

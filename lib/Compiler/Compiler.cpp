@@ -4,6 +4,7 @@
 #include "M1/Transforms/Passes.h"
 #include "artifact/tuning_table.h"
 #include "artifact_header.h"
+#include "base/counted.h"
 #include "base/foreign_file.h"
 #include "base/mapped_file.h"
 #include "base/output_file.h"
@@ -139,6 +140,7 @@ private:
   bool calibrate(llvm::StringMap<std::vector<float>> &importance);
   void keepModule();
   bool lowerToPlan();
+  bool checkStage();
   bool runPipeline();
   bool generateCode();
   bool prepareTokenizer();
@@ -420,8 +422,8 @@ bool Compilation::calibrate(llvm::StringMap<std::vector<float>> &importance) {
   for (const std::vector<int32_t> &sequence : *sequences)
     tokens += sequence.size();
   if (listener.note)
-    listener.note("calibrated with " + std::to_string(tokens) + " tokens of " +
-                  std::to_string(sequences->size()) + " prompts");
+    listener.note("calibrated with " + m1rt::counted(tokens, "token") + " of " +
+                  m1rt::counted(sequences->size(), "prompt"));
   return true;
 }
 
@@ -446,6 +448,26 @@ bool Compilation::lowerToPlan() {
   return ok && save("3-plan.mlir");
 }
 
+/// Whether the stage to write is not behind the model, which may be text of any.
+bool Compilation::checkStage() {
+  if (!isPlanned())
+    return true;
+  const bool hasKernels =
+      llvm::any_of(*module->getBody(), [](Operation &op) { return op.hasAttr(kernelsAttribute); });
+  if (options.emit == Emit::m1 || options.emit == Emit::m1Optimized)
+    return fail(llvm::createStringError(
+        "--emit " + StringRef(options.emit == Emit::m1 ? "m1" : "m1-optimized") + ": " +
+        options.model + " is a plan already"));
+  if (options.emit == Emit::plan && hasKernels)
+    return fail(llvm::createStringError("--emit plan: " + options.model +
+                                        " holds the kernels of its plan already"));
+  return true;
+}
+
+static llvm::Error noPlan() {
+  return llvm::createStringError("no plan was made: --pass-pipeline has to convert to one");
+}
+
 bool Compilation::runPipeline() {
   std::string text;
   llvm::raw_string_ostream errors(text);
@@ -464,7 +486,7 @@ bool Compilation::generateCode() {
   request.wantAssembly = saves || options.emit == Emit::assembly;
   request.wantCode = options.emit == Emit::artifact;
   if (!isPlanned())
-    return fail(llvm::createStringError("no plan was made: --pass-pipeline has to convert to one"));
+    return fail(noPlan());
   if (!runPasses([](PassManager &passes) { passes.addPass(createGenerateKernelsPass()); }) ||
       !save("4-kernels.mlir"))
     return false;
@@ -613,11 +635,15 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     warnOfGguf();
   else if (options.emit == Emit::artifact && !checkpointDirectory().empty())
     warn();
+  if (!checkStage())
+    return false;
   if (options.emit == Emit::m1)
     return writeModule(options.output);
   if (!options.passPipeline.empty()) {
     if (!stage("passes", [&] { return runPipeline(); }))
       return false;
+    if (options.emit == Emit::plan && !isPlanned())
+      return fail(noPlan());
   } else {
     if (isPlanned() && !options.quantize.empty())
       return fail(llvm::createStringError("--quantize: " + options.model +

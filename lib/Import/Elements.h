@@ -35,6 +35,9 @@ inline uint16_t roundToBf16(float value) {
   return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 
+/// The value of the bf16 nearest to it.
+inline float nearestBf16(float value) { return widenBf16(roundToBf16(value)); }
+
 /// To nearest even; NaN stays a (quiet) NaN.
 inline uint16_t roundToF16(float value) {
   uint32_t bits = llvm::bit_cast<uint32_t>(value), sign = bits >> 16 & 0x8000,

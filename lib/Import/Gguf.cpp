@@ -69,9 +69,9 @@ double shortDecimal(float value) {
   return float(decimal) == value ? decimal : value;
 }
 
-class Reader {
+class GgufReader {
 public:
-  Reader(StringRef path, StringRef bytes, EmitError emitError)
+  GgufReader(StringRef path, StringRef bytes, EmitError emitError)
       : path(path), bytes(bytes), emitError(emitError) {}
 
   LogicalResult read(GgufFile &file) {
@@ -321,7 +321,7 @@ FailureOr<GgufFile> m1c::openGguf(StringRef path, EmitError emitError) {
   if (failed(buffer))
     return failure();
   file.buffer = std::move(*buffer);
-  if (failed(Reader(path, file.buffer->getBuffer(), emitError).read(file)))
+  if (failed(GgufReader(path, file.buffer->getBuffer(), emitError).read(file)))
     return failure();
   return file;
 }

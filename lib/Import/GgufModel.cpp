@@ -78,11 +78,11 @@ private:
 };
 
 /// What reads the other fields of an architecture.
-struct Reader {
+struct ArchitectureReader {
   llvm::StringLiteral architecture;
   void (ModelReader::*read)();
 };
-constexpr Reader readers[] = {
+constexpr ArchitectureReader architectureReaders[] = {
     {"falcon-h1", &ModelReader::readFalconH1},  {"granitehybrid", &ModelReader::readGraniteHybrid},
     {"jamba", &ModelReader::readJamba},         {"lfm2", &ModelReader::readLfm2},
     {"llama", &ModelReader::readTransformer},   {"mamba", &ModelReader::readMamba1},
@@ -118,7 +118,7 @@ FailureOr<GgufModel> ModelReader::read() {
   out.config["model_type"] = known->modelType;
   readCommon();
   if (!bad)
-    (this->*llvm::find_if(readers, [&](const Reader &one) {
+    (this->*llvm::find_if(architectureReaders, [&](const ArchitectureReader &one) {
               return one.architecture == architecture;
             })->read)();
   if (!bad)

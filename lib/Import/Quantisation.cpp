@@ -40,9 +40,9 @@ void expectNothing(const Fields &fields, StringRef name, const Twine &why) {
     fields.error(name) << "expected null, got " << Fields::text(*value) << why.str();
 }
 
-class Reader {
+class QuantisationReader {
 public:
-  explicit Reader(const Fields &fields) : fields(fields) {}
+  explicit QuantisationReader(const Fields &fields) : fields(fields) {}
 
   Quantisation read() {
     out.methodName = fields.require("quant_method", fields.string("quant_method"));
@@ -395,7 +395,7 @@ std::optional<Quantisation> m1c::readQuantisation(const Fields &config, const Fi
         continue;
       const llvm::json::Value *value = fields->find(name);
       if (!result) {
-        result = Reader(found).read();
+        result = QuantisationReader(found).read();
         first = value;
       } else if (*value != *first) {
         fields->error(name) << "expected one description of how weights are quantised, got two "

@@ -151,7 +151,7 @@ private:
     switch (scales.type) {
     case StoredType::bf16:
       for (float &value : values)
-        value = widenBf16(roundToBf16(value * scale));
+        value = nearestBf16(value * scale);
       break;
     case StoredType::f16:
       for (float &value : values)

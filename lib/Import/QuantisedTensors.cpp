@@ -16,7 +16,7 @@ using namespace m1c;
 
 namespace {
 
-StringRef nameOf(StoredType type) {
+StringRef dtypeName(StoredType type) {
   switch (type) {
   case StoredType::f32:
     return "F32";
@@ -77,7 +77,7 @@ public:
       if (isWeight && isFloat(tensor.type) && data.find((module + ".weight_scale").str()))
         return emitError() << pathOf(tensor) << ": tensor '" << tensor.name << "': expected codes, "
                            << "as there is '" << module << ".weight_scale', got "
-                           << nameOf(tensor.type);
+                           << dtypeName(tensor.type);
       if (quantisation.method == QuantMethod::gptq || quantisation.method == QuantMethod::awq) {
         if (!module.consume_back(".qweight"))
           continue;
@@ -134,8 +134,8 @@ private:
     };
     if (!llvm::is_contained(types, tensor.type))
       return emitError() << pathOf(tensor) << ": tensor '" << tensor.name << "': expected dtype "
-                         << words(types, [](StoredType type) { return nameOf(type).str(); })
-                         << ", got " << nameOf(tensor.type);
+                         << words(types, [](StoredType type) { return dtypeName(type).str(); })
+                         << ", got " << dtypeName(tensor.type);
     if (!llvm::is_contained(shapes, tensor.shape))
       return emitError() << pathOf(tensor) << ": tensor '" << tensor.name << "': expected shape "
                          << words(shapes,
@@ -480,7 +480,7 @@ LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError em
         kept.emplace_back(weight == whole.end() ? std::move(tensor) : std::move(weight->second));
     if (!isFloat(here.type))
       return emitError() << files[here.file].path << ": tensor '" << here.name
-                         << "': expected dtype F32, BF16 or F16, got " << nameOf(here.type)
+                         << "': expected dtype F32, BF16 or F16, got " << dtypeName(here.type)
                          << (found ? "" : "; config.json has no field 'quantization_config'");
     if (auto [at, inserted] = places.try_emplace(here.name, kept.size() - 1); !inserted)
       return emitError() << files[here.file].path << ": tensor '" << here.name

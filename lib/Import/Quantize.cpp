@@ -1,4 +1,5 @@
 #include "Quantize.h"
+#include "Elements.h"
 
 #include "M1/IR/Int4.h"
 #include "m1k_e4m3.h"
@@ -33,11 +34,6 @@ constexpr uint32_t infinity = 0x7f800000;
 typedef float Floats __attribute__((vector_size(64)));
 constexpr int lanes = 16, mostVectors = mlir::m1::int4Block / lanes;
 
-float roundToBf16(float value) {
-  uint32_t bits = llvm::bit_cast<uint32_t>(value);
-  return llvm::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000);
-}
-
 // Scales that are tried: those that take a group's value of the largest magnitude to -7 … -11, past
 // -8 cut off there, so that the others become finer. Normal values are then off by 8.1, 9.0 and
 // 9.6 % of their deviation in groups of 32, 64 and 128 (8.6, 9.5 and 10.3 % with -8 alone); steps
@@ -68,7 +64,7 @@ inline __attribute__((always_inline)) float
 leastError(const Floats *values, const Floats *importance, int vectors, float largest) {
   float best = 0, least = std::numeric_limits<float>::infinity();
   for (int i = 0; i < countTried; ++i) {
-    float scale = roundToBf16(largest / -(firstTried + stepTried * float(i)));
+    float scale = nearestBf16(largest / -(firstTried + stepTried * float(i)));
     float error = errorOf(values, importance, vectors, scale);
     if (error < least) {
       least = error;
@@ -146,7 +142,7 @@ template <typename Body> void forGroups(ArrayRef<float> row, int64_t group, Body
   for (size_t begin = 0; begin < row.size(); begin += size) {
     ArrayRef<float> values = row.slice(begin).take_front(size);
     const float scale = int8Scale(values);
-    body(values, std::isnan(scale) ? nan : roundToBf16(scale));
+    body(values, std::isnan(scale) ? nan : nearestBf16(scale));
   }
 }
 

@@ -28,14 +28,14 @@ using EmitError = llvm::function_ref<InFlightDiagnostic()>;
 namespace {
 
 /// What one entry of a safetensors header says.
-struct Entry {
+struct HeaderEntry {
   std::string type;
   SmallVector<int64_t> shape;
   uint64_t begin = 0, end = 0;
 };
 
-FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Value &value,
-                            EmitError emitError) {
+FailureOr<HeaderEntry> parseEntry(StringRef path, StringRef name, const llvm::json::Value &value,
+                                  EmitError emitError) {
   const llvm::json::Object *object = value.getAsObject();
   if (!object) {
     emitError() << path << ": tensor '" << name << "': expected an object, got "
@@ -49,7 +49,7 @@ FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Va
                         : "missing");
     return failure();
   };
-  Entry entry;
+  HeaderEntry entry;
   std::optional<StringRef> type = object->getString("dtype");
   if (!type)
     return malformed("dtype", "a string");
@@ -98,7 +98,11 @@ std::optional<StoredType> parseType(StringRef name) {
 
 /// What a path names that is no checkpoint directory; empty when it is a directory.
 std::string describeNoDirectory(StringRef path) {
-  if (!llvm::sys::fs::exists(path))
+  llvm::sys::fs::file_status status;
+  if (std::error_code error = llvm::sys::fs::status(path, status);
+      error && error != std::errc::no_such_file_or_directory)
+    return "cannot read: " + error.message();
+  if (!llvm::sys::fs::exists(status))
     return "no such directory" + m1rt::describeMissingPath({path.data(), path.size()});
   if (llvm::sys::fs::is_directory(path))
     return {};
@@ -130,7 +134,7 @@ std::string describeOtherWeights(StringRef directory) {
     else if (name == "adapter_config.json" && found.empty())
       found = "; it is an adapter (LoRA): merge it into its base model";
   }
-  return found;
+  return error ? "; what else it holds cannot be listed: " + error.message() : found;
 }
 
 } // namespace
@@ -199,7 +203,7 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
     StringRef name = key;
     if (name == "__metadata__")
       continue;
-    FailureOr<Entry> entry = parseEntry(path, name, value, emitError);
+    FailureOr<HeaderEntry> entry = parseEntry(path, name, value, emitError);
     if (failed(entry))
       return failure();
     std::optional<StoredType> type = parseType(entry->type);

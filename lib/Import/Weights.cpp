@@ -50,15 +50,16 @@ uint32_t infinityBits(StoredType type) {
 }
 
 /// What the f32 values of a weight become.
-enum class Form { f32, bf16, int8Rows, int8Scales, fp8Rows, fp8Scales, groups, groupScales };
+enum class WeightForm { f32, bf16, int8Rows, int8Scales, fp8Rows, fp8Scales, groups, groupScales };
 
 /// Whether it is of rows with one scale each, whose codes a checkpoint may hold itself.
-bool isOfRows(Form form) {
-  return form == Form::int8Rows || form == Form::int8Scales || form == Form::fp8Rows ||
-         form == Form::fp8Scales;
+bool isOfRows(WeightForm form) {
+  return form == WeightForm::int8Rows || form == WeightForm::int8Scales ||
+         form == WeightForm::fp8Rows || form == WeightForm::fp8Scales;
 }
-bool isScales(Form form) {
-  return form == Form::int8Scales || form == Form::fp8Scales || form == Form::groupScales;
+bool isScales(WeightForm form) {
+  return form == WeightForm::int8Scales || form == WeightForm::fp8Scales ||
+         form == WeightForm::groupScales;
 }
 
 /// Takes the f32 values of a weight in chunks of any size and passes on what they become. Rows of
@@ -66,30 +67,32 @@ bool isScales(Form form) {
 class Writer {
 public:
   /// `groups`: of the forms of groups; `importance`: of those of int4.
-  Writer(Form form, int64_t columns, WeightSink sink, GroupForm groups = {},
+  Writer(WeightForm form, int64_t columns, WeightSink sink, GroupForm groups = {},
          std::vector<float> importance = {})
       : form(form), columns(static_cast<size_t>(columns)), groups(groups),
         importance(std::move(importance)), sink(sink) {}
 
-  static Form formOf(Type elementType) { return elementType.isBF16() ? Form::bf16 : Form::f32; }
-  Form getForm() const { return form; }
+  static WeightForm formOf(Type elementType) {
+    return elementType.isBF16() ? WeightForm::bf16 : WeightForm::f32;
+  }
+  WeightForm getForm() const { return form; }
   GroupForm getGroups() const { return groups; }
 
   LogicalResult operator()(ArrayRef<float> values) {
     switch (form) {
-    case Form::f32:
+    case WeightForm::f32:
       return sink({reinterpret_cast<const char *>(values.data()), values.size() * 4});
-    case Form::bf16:
+    case WeightForm::bf16:
       rounded.resize(values.size());
       for (size_t i = 0; i < values.size(); ++i)
         rounded[i] = roundToBf16(values[i]);
       return sink({reinterpret_cast<const char *>(rounded.data()), rounded.size() * 2});
-    case Form::int8Rows:
-    case Form::int8Scales:
-    case Form::fp8Rows:
-    case Form::fp8Scales:
-    case Form::groups:
-    case Form::groupScales:
+    case WeightForm::int8Rows:
+    case WeightForm::int8Scales:
+    case WeightForm::fp8Rows:
+    case WeightForm::fp8Scales:
+    case WeightForm::groups:
+    case WeightForm::groupScales:
       return writeRows(values);
     }
     llvm_unreachable("all forms are handled");
@@ -120,16 +123,16 @@ private:
       return bytes.data() + bytes.size() - count;
     };
     const auto length = static_cast<int64_t>(columns);
-    if (form == Form::int8Scales || form == Form::fp8Scales) {
-      float scale = form == Form::int8Scales ? int8Scale(row) : fp8Scale(row);
+    if (form == WeightForm::int8Scales || form == WeightForm::fp8Scales) {
+      float scale = form == WeightForm::int8Scales ? int8Scale(row) : fp8Scale(row);
       std::memcpy(extend(sizeof(scale)), &scale, sizeof(scale));
-    } else if (form == Form::int8Rows) {
+    } else if (form == WeightForm::int8Rows) {
       quantizeInt8(row, reinterpret_cast<int8_t *>(extend(length)));
-    } else if (form == Form::fp8Rows) {
+    } else if (form == WeightForm::fp8Rows) {
       quantizeFp8(row, reinterpret_cast<uint8_t *>(extend(length)));
-    } else if (form == Form::groups && groups.bits == 8) {
+    } else if (form == WeightForm::groups && groups.bits == 8) {
       quantizeInt8Groups(row, groups.group, reinterpret_cast<int8_t *>(extend(length)));
-    } else if (form == Form::groups) {
+    } else if (form == WeightForm::groups) {
       quantizeInt4(row, importance, groups.group,
                    reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
     } else {
@@ -142,7 +145,7 @@ private:
     }
   }
 
-  Form form;
+  WeightForm form;
   size_t columns;
   GroupForm groups;
   std::vector<float> importance; // of each column; empty: all the same
@@ -191,7 +194,7 @@ struct Part {
 };
 
 void warnOfBits(WeightOp weight, const SourceTensor &tensor, StoredType type, uint32_t largest,
-                Form form) {
+                WeightForm form) {
   // Of scales the weight itself has said it.
   if (largest >= infinityBits(type) && !isScales(form))
     weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
@@ -209,8 +212,9 @@ LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part
   const int64_t inner = isVector ? 1 : tensor.countElements() / (tensor.shape[0] * length);
   const int64_t begin = isVector ? 0 : part.first * inner,
                 end = isVector ? 1 : (part.first + part.rows) * inner;
-  const Form form = write.getForm();
-  const bool isQuantised = isOfRows(form), isFp8 = form == Form::fp8Rows || form == Form::fp8Scales;
+  const WeightForm form = write.getForm();
+  const bool isQuantised = isOfRows(form),
+             isFp8 = form == WeightForm::fp8Rows || form == WeightForm::fp8Scales;
   const int64_t step = std::max<int64_t>(1, int64_t(chunkElements) / length);
   std::vector<float> values(std::min(step, end - begin) * length);
   std::vector<uint8_t> codes(isQuantised ? length : 0);
@@ -292,10 +296,10 @@ bool holdsGroups(const SourceTensor &tensor, int64_t columns, const StoredGroups
 
 LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
                           Writer &write, WeightSink sink) {
-  Form form = write.getForm();
+  WeightForm form = write.getForm();
   bool copy = weight.getTransform() == Transform::None &&
-              ((tensor.type == StoredType::f32 && form == Form::f32) ||
-               (tensor.type == StoredType::bf16 && form == Form::bf16));
+              ((tensor.type == StoredType::f32 && form == WeightForm::f32) ||
+               (tensor.type == StoredType::bf16 && form == WeightForm::bf16));
   size_t width = byteWidth(tensor.type), count = tensor.data.size() / width;
   std::vector<float> values(copy ? 0 : std::min(count, chunkElements));
   uint32_t largest = 0;
@@ -432,15 +436,15 @@ FailureOr<int64_t> columnsOf(WeightOp weight, WeightOp source, ArrayRef<Part> pa
 }
 
 /// What `weight` becomes: its elements as they are, or codes or scales of `source`.
-Form formOf(WeightOp weight, WeightOp source) {
+WeightForm formOf(WeightOp weight, WeightOp source) {
   const bool ofScales = source != weight;
   if (!source.isQuantised())
     return Writer::formOf(weight.getTensorType().getElementType());
   if (groupFormOf(source.getTransform()))
-    return ofScales ? Form::groupScales : Form::groups;
+    return ofScales ? WeightForm::groupScales : WeightForm::groups;
   if (source.getTransform() == Transform::Fp8Rows)
-    return ofScales ? Form::fp8Scales : Form::fp8Rows;
-  return ofScales ? Form::int8Scales : Form::int8Rows;
+    return ofScales ? WeightForm::fp8Scales : WeightForm::fp8Rows;
+  return ofScales ? WeightForm::int8Scales : WeightForm::int8Rows;
 }
 
 /// How much an error in each column counts; nothing where all count alike.

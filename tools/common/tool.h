@@ -23,6 +23,12 @@ inline int fail(const char *tool, const m1rt::Status &status) {
   return 1;
 }
 
+/// Of standard output, by errno.
+inline m1rt::Status outputError() {
+  return m1rt::error(m1rt::StatusCode::ioError, "cannot write the output: %s",
+                     std::strerror(errno));
+}
+
 /// What is wrong with writing to `output`, the value of `flag`: that it is one of the files which
 /// are read, by whatever name. Empty when nothing is; a flag without a value names no file.
 inline std::string overwrites(const char *flag, const std::string &output,

@@ -81,6 +81,9 @@ std::string check(const CLI::App &app, Arguments *arguments) {
     return "--calibrate runs the model of a checkpoint, with its weights and tokenizer";
   if (!options.quantize.empty() && !options.passPipeline.empty())
     return "--quantize has no effect with --pass-pipeline; name m1-quantize-weights there";
+  for (const char *flag : {"--quantize", "--pass-pipeline"})
+    if (app.count(flag) > 0 && options.emit == m1c::Emit::m1)
+      return std::string(flag) + " has no effect with --emit m1, which no pass has seen";
   for (const char *flag : {"--target", "--cpu"})
     if (app.count(flag) > 0 && !options.passPipeline.empty())
       return std::string(flag) + " has no effect with --pass-pipeline; name it in " +

@@ -1,4 +1,5 @@
 // Shows what an artifact holds.
+#include "base/counted.h"
 #include "command_line.h"
 #include "describe.h"
 #include "tool.h"
@@ -32,9 +33,9 @@ void printTarget(const Json &target) {
   }
   if (target.contains("tuning"))
     for (const Json &table : target["tuning"])
-      std::printf("  tuning: %zu products measured on %s (%s) with cuBLASLt %llu\n",
-                  table["products"].size(), string(table["gpu"]), string(table["chip"]),
-                  table["cublaslt"].get<unsigned long long>());
+      std::printf("  tuning: %s measured on %s (%s) with cuBLASLt %llu\n",
+                  counted(table["products"].size(), "product").c_str(), string(table["gpu"]),
+                  string(table["chip"]), table["cublaslt"].get<unsigned long long>());
   std::printf("  kernels\n");
   for (const Json &kernel : target["kernels"]) {
     std::printf("    %-56s %10s  %s", string(kernel["symbol"]),
@@ -46,13 +47,13 @@ void printTarget(const Json &target) {
     std::printf("\n");
   }
   for (const Json &function : target["functions"]) {
-    std::printf("  entry point %s: %zu commands; arenas %s a token, %s a logits row, %s workspace",
-                string(function["name"]), function["commands"].size(),
+    std::printf("  entry point %s: %s; arenas %s a token, %s a logits row, %s workspace",
+                string(function["name"]), counted(function["commands"].size(), "command").c_str(),
                 size(function["temporary_bytes_per_row"]).c_str(),
                 size(function["row_temporary_bytes_per_row"]).c_str(),
                 size(function["workspace_bytes"]).c_str());
     if (number(function["max_rows"]))
-      std::printf("; for up to %u tokens", number(function["max_rows"]));
+      std::printf("; for up to %s", counted(number(function["max_rows"]), "token").c_str());
     if (function.contains("min_rows"))
       std::printf("; from %u tokens on", number(function["min_rows"]));
     std::printf("\n");
@@ -81,9 +82,9 @@ void print(const Json &json) {
     std::printf("digest of everything: %s\n", string(json["digest"]));
   std::printf("module: %s at %llu, producer %s\n", size(header["module_bytes"]).c_str(),
               header["module_offset"].get<unsigned long long>(), string(json["producer"]));
-  std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n",
+  std::printf("model: %s, vocabulary %u, hidden %u, %s, up to %u positions\n",
               string(json["architecture"]), number(json["vocab_size"]), number(json["hidden_size"]),
-              number(json["layers"]), number(json["max_positions"]));
+              counted(number(json["layers"]), "layer").c_str(), number(json["max_positions"]));
   std::printf(
       "types: activations %s, state %s, kv %s, weights %s\n", string(json["activation_type"]),
       string(json["state_type"]), string(json["kv_type"]),
@@ -174,7 +175,6 @@ int main(int argc, char **argv) {
   else
     print(json);
   if (std::fflush(stdout) != 0)
-    return m1tool::fail(
-        "m1-dump", error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
+    return m1tool::fail("m1-dump", m1tool::outputError());
   return 0;
 }

@@ -2,11 +2,10 @@
 #include "base/json_value.h"
 #include "base/shortened.h"
 #include "input.h"
+#include "tool.h"
 #include "vote/vote.h"
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <sstream>
@@ -261,7 +260,7 @@ Status gradeFile(const std::string &path) {
         return {};
       }));
   if (std::fflush(stdout) != 0)
-    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+    return outputError();
   return {};
 }
 

@@ -1,4 +1,5 @@
 // m1-eval: accuracy of a compiled model on a dataset of problems with answers.
+#include "base/counted.h"
 #include "command_line.h"
 #include "dataset.h"
 #include "devices.h"
@@ -214,9 +215,9 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems,
                 options.samples);
   M1_TRY(writeFile(arguments.out + "/summary.json", jsonText(s, newTokens, seconds, stats)));
   const std::string name = inputName(arguments.dataset.substr(arguments.dataset.rfind('/') + 1));
-  const std::string title =
-      name + formatted(": pass@1 %s, %zu problems, %zu samples", percent(s.passAt1.mean).c_str(),
-                       s.problems, s.samples);
+  const std::string title = name + formatted(": pass@1 %s, %s, %s", percent(s.passAt1.mean).c_str(),
+                                             counted(s.problems, "problem").c_str(),
+                                             counted(s.samples, "sample").c_str());
   const std::string curve = drawCurves(s, title);
   M1_TRY(writeFile(arguments.out + "/curve.svg", curve));
   M1_TRY(writeFile(arguments.out + "/report.html",
@@ -308,7 +309,7 @@ Status run(Arguments &arguments) {
   M1_TRY(records.readOthers());
   M1_TRY(report(arguments, problems, records, tokens, seconds, sampler->stats()));
   if (std::fflush(stdout) != 0)
-    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+    return outputError();
   const std::vector<SampleRecord> &all = records.records();
   if (!all.empty() && std::all_of(all.begin(), all.end(),
                                   [](const SampleRecord &r) { return r.finish == "refused"; }))

@@ -31,7 +31,7 @@ Status readWhole(const std::string &path, std::string *text, bool *exists) {
   std::string problem;
   if (!*exists || m1rt::readTextFile(path, SIZE_MAX, *text, problem))
     return {};
-  return error(StatusCode::ioError, "%s: cannot read: %s", path.c_str(), problem.c_str());
+  return error(StatusCode::ioError, "%s: %s", path.c_str(), problem.c_str());
 }
 
 /// `drawn`: there are samples already. Every rank writes the file before its first one.
@@ -214,7 +214,9 @@ Status RecordFile::open(const std::string &wantedDirectory,
     return error(StatusCode::ioError, "%s: expected a file, to which samples are added",
                  path.c_str());
   if (::flock(file, LOCK_EX | LOCK_NB) != 0)
-    return error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str());
+    return errno == EWOULDBLOCK
+               ? error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str())
+               : failed(path, "cannot lock");
   size_t end = 0;
   M1_TRY(read(path, &end));
   M1_TRY(readOthers());

@@ -2,6 +2,7 @@
 #include "M1/IR/M1.h"
 #include "Plan/Plan.h"
 #include "Reducer.h"
+#include "base/counted.h"
 #include "command_line.h"
 #include "llvm_errors.h"
 #include "m1c/ReadableText.h"
@@ -84,7 +85,7 @@ Status run(const Arguments &arguments) {
     if (!failure.ok())
       return false;
     if (progress.due())
-      progress.show(std::to_string(running->countOperations()) + " operations left");
+      progress.show(m1rt::counted(running->countOperations(), "operation") + " left");
     failure = runScript(arguments.test, file, text, &exitCode);
     return failure.ok() && exitCode == 0;
   });
@@ -100,8 +101,9 @@ Status run(const Arguments &arguments) {
                        path, arguments.test.c_str(), exitCode);
   M1_TRY(output.write(reducer.getText()));
   M1_TRY(output.commit());
-  std::fprintf(stderr, "m1-reduce: %zu of %zu operations left after %zu tests, %.1f s\n",
-               reducer.countOperations(), before, reducer.countTests(),
+  std::fprintf(stderr, "m1-reduce: %zu of %s left after %s, %.1f s\n", reducer.countOperations(),
+               m1rt::counted(before, "operation").c_str(),
+               m1rt::counted(reducer.countTests(), "test").c_str(),
                std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
   return Status();
 }

@@ -2,6 +2,7 @@
 #include "input.h"
 #include "running.h"
 #include "safetensors_writer.h"
+#include "tool.h"
 #include <algorithm>
 #include <sys/resource.h>
 

@@ -3,6 +3,7 @@
 #include "progress.h"
 #include "running.h"
 #include "text_run.h"
+#include "tool.h"
 #include "trace.h"
 
 using namespace m1rt;

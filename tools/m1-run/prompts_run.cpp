@@ -4,6 +4,7 @@
 #include "progress.h"
 #include "running.h"
 #include "text_run.h"
+#include "tool.h"
 #include <map>
 
 using namespace m1rt;

@@ -1,7 +1,5 @@
 #include "running.h"
 #include "model/sizing.h"
-#include <cerrno>
-#include <cstring>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -118,10 +116,6 @@ void noteEnd(const SampleResult &sample) {
                                                                 : nullptr;
   if (note && isatty(STDERR_FILENO))
     std::fprintf(stderr, "[%s]\n", note);
-}
-
-Status outputError() {
-  return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
 }
 
 } // namespace m1tool

@@ -41,8 +41,6 @@ void printStats(const m1rt::Model &model, const Running &running, double loadSec
 /// terminal.
 void noteEnd(const SampleResult &sample);
 
-m1rt::Status outputError();
-
 inline double now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();

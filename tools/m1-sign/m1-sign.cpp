@@ -61,7 +61,6 @@ int main(int argc, char **argv) {
   if (status.ok())
     status = newKey.empty() ? sign(key, artifact, out) : createKeys(newKey, newKey + ".pub");
   if (status.ok() && std::fflush(stdout) != 0)
-    return fail("m1-sign",
-                error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
+    return fail("m1-sign", outputError());
   return status.ok() ? 0 : fail("m1-sign", status);
 }

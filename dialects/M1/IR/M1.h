@@ -56,6 +56,10 @@ inline bool isQuantisedElement(Type element) {
 
 /// Whether the value is rows of a step, of which only the run knows how many.
 bool isRows(Value value);
+/// Columns of rows or of a matrix.
+inline int64_t columnsOf(Value rows) {
+  return cast<RankedTensorType>(rows.getType()).getDimSize(1);
+}
 
 /// The model facts of a module; null when it has none.
 ModelOp getModel(ModuleOp module);

@@ -61,7 +61,10 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
        StaticInterfaceMethod<"Name of the rows of the results; empty: those of the operands",
                              "::llvm::StringRef", "getRowDomain">,
        StaticInterfaceMethod<"The weights of which each row of the results reads one row",
-                             "::llvm::ArrayRef<::llvm::StringRef>", "getLookedUp">];
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getLookedUp">,
+       StaticInterfaceMethod<"The operands that say how long a state lasts",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getStepSizes">,
+       StaticInterfaceMethod<"Whether its operands decide what is chosen", "bool", "chooses">];
 }
 
 def M1_CacheReaderInterface : OpInterface<"CacheReaderInterface"> {

@@ -21,6 +21,11 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
   string rowDomain = "";
   /// Weights of which a row of the results reads one row.
   list<string> lookedUp = [];
+  /// Operands that say how long a state lasts, or that become such a step size: an error in one
+  /// grows with the length of a sequence.
+  list<string> stepSizes = [];
+  /// Its operands decide what is chosen: an error in them can change more than its own size.
+  bit chooses = false;
   /// The array of the batch that names rows of the operands for a kernel that gathers them itself.
   list<string> gatherArrays = [];
   /// Type of the state that it reads or writes, without `Type`; empty: none.
@@ -40,6 +45,8 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
       #M1_Names<"getBatchArrays", batchArrays>.declaration
       #M1_Names<"getSharedArrays", sharedArrays>.declaration
       #M1_Names<"getLookedUp", lookedUp>.declaration
+      #M1_Names<"getStepSizes", stepSizes>.declaration
+      #"static bool chooses() { return "#!if(chooses, "true", "false")#"; }\n"
       #M1_Names<"getGatherArrays", gatherArrays>.declaration
       #"static ::mlir::Type getStateType("
       #"::llvm::function_ref<::mlir::InFlightDiagnostic()> emitError, "
@@ -399,6 +406,7 @@ def M1_SoftplusOp : M1_MapKernelOp<"softplus"> {
     %d = m1.softplus %dt bias(%b) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
     ```
   }];
+  let stepSizes = ["x"];
   let arguments = (ins M1_Rows:$x, Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$out);
   let assemblyFormat =
@@ -561,6 +569,7 @@ def M1_SampleOp : M1_KernelOp<"sample", [Pure]> {
 
     Example: `%t = m1.sample %logits {ids = 500 : i64} : (tensor<?x512xf32>) -> tensor<?xi32>`
   }];
+  let chooses = true;
   let arguments = (ins M1_F32Rows:$logits, OptionalAttr<I64Attr>:$ids);
   let results = (outs M1_Tokens:$out);
   let assemblyFormat = "$logits attr-dict `:` functional-type(operands, results)";
@@ -589,6 +598,7 @@ def M1_RouterOp : M1_KernelOp<"router", [Pure, M1_RowsIndependent]> {
         : (tensor<?x6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
     ```
   }];
+  let chooses = true;
   let arguments = (ins M1_F32Rows:$logits, Optional<M1_Vector>:$correction, UnitAttr:$sigmoid,
       UnitAttr:$normalize, F64Attr:$scale, DefaultValuedAttr<I64Attr, "1">:$groups,
       DefaultValuedAttr<I64Attr, "1">:$kept_groups);
@@ -706,6 +716,7 @@ def M1_SelectiveScanOp
     ```
   }];
   let stateType = "ScanState";
+  let stepSizes = ["dt"];
   let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$a, M1_Rows:$b, M1_Rows:$c,
       Optional<M1_Vector>:$d, Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias,
       M1_BatchType:$batch, Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state,
@@ -744,6 +755,7 @@ def M1_SsdScanOp
     ```
   }];
   let stateType = "ScanState";
+  let stepSizes = ["dt"];
   let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$a, M1_Rows:$b, M1_Rows:$c,
       Optional<M1_Vector>:$d, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
       Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state, UnitAttr:$delta_softplus);
@@ -779,6 +791,7 @@ def M1_GatedDeltaOp : M1_KernelOp<"gated_delta", [], ["sequence_starts", "slots"
     ```
   }];
   let stateType = "ScanState";
+  let stepSizes = ["a", "b"];
   let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_Rows:$a, M1_Rows:$b, M1_Vector:$decay,
       Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
       Arg<M1_ScanStateType, "S", [MemRead, MemWrite]>:$state, F64Attr:$eps, F64Attr:$scale);

@@ -6,8 +6,6 @@
 using namespace mlir;
 using namespace mlir::m1;
 
-static int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
-
 static std::string shapeText(ArrayRef<int64_t> shape) {
   std::string text;
   llvm::raw_string_ostream stream(text);
@@ -182,7 +180,7 @@ LogicalResult StateOp::verify() {
 LogicalResult EmbeddingOp::verify() {
   return expectShape(
       *this, "result", getResult(), "[tokens, D]",
-      {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
+      {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columnsOf(getTable())});
 }
 
 /// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of i8 or int4 in
@@ -220,7 +218,7 @@ static LogicalResult expectScale(Operation *op, Value weight, Value scale, Strin
 
 LogicalResult LinearOp::verify() {
   RankedTensorType weight = getWeight().getType();
-  int64_t n = weight.getDimSize(0), k = columns(getX());
+  int64_t n = weight.getDimSize(0), k = columnsOf(getX());
   bool isInt4 = isInt4Pairs(weight.getElementType());
   if (failed(expectShape(*this, "weight", getWeight(),
                          isInt4 ? "[N, bytes of K columns of int4]" : "[N, K]",
@@ -244,7 +242,7 @@ LogicalResult LinearOp::verify() {
 }
 
 LogicalResult QuantizeRowsOp::verify() {
-  if (failed(expectRows(*this, "codes", getCodes(), getX(), "K", columns(getX()))))
+  if (failed(expectRows(*this, "codes", getCodes(), getX(), "K", columnsOf(getX()))))
     return failure();
   return expectShape(*this, "scale", getScale(), "[rows]", {getX().getType().getDimSize(0)});
 }
@@ -269,7 +267,7 @@ static LogicalResult expectGroupWeight(Operation *op, Value weight, StringRef to
 }
 
 LogicalResult RmsNormOp::verify() {
-  int64_t d = columns(getX());
+  int64_t d = columnsOf(getX());
   if (failed(expectEps(*this, getEps())) || failed(expectGroups(*this, "D", d, getGroups())) ||
       failed(expectGroupWeight(*this, getWeight(), "D", d, getGroups())))
     return failure();
@@ -277,13 +275,13 @@ LogicalResult RmsNormOp::verify() {
 }
 
 LogicalResult AddOp::verify() {
-  if (failed(expectRows(*this, "x", getX(), getResidual(), "D", columns(getResidual()))))
+  if (failed(expectRows(*this, "x", getX(), getResidual(), "D", columnsOf(getResidual()))))
     return failure();
-  return expectRows(*this, "result", getResult(), getResidual(), "D", columns(getResidual()));
+  return expectRows(*this, "result", getResult(), getResidual(), "D", columnsOf(getResidual()));
 }
 
 LogicalResult AddRmsNormOp::verify() {
-  int64_t d = columns(getResidual());
+  int64_t d = columnsOf(getResidual());
   if (std::optional<APFloat> factor = getFactor(); factor && !factor->isFinite())
     return emitOpError() << "expected a finite factor, got " << getFactorAttr();
   if (failed(expectEps(*this, getEps())) ||
@@ -297,16 +295,16 @@ LogicalResult AddRmsNormOp::verify() {
 LogicalResult SplitOp::verify() {
   int64_t sum = 0;
   for (auto [index, piece] : llvm::enumerate(getPieces())) {
-    sum += columns(piece);
-    if (failed(
-            expectRows(*this, ("piece " + Twine(index)).str(), piece, getX(), "N", columns(piece))))
+    sum += columnsOf(piece);
+    if (failed(expectRows(*this, ("piece " + Twine(index)).str(), piece, getX(), "N",
+                          columnsOf(piece))))
       return failure();
     if (getElementTypeOrSelf(piece) != getElementTypeOrSelf(getX()))
       return emitOpError() << "expected pieces of x's element type " << getElementTypeOrSelf(getX())
                            << ", got " << getElementTypeOrSelf(piece);
   }
-  if (sum != columns(getX()))
-    return emitOpError() << "expected pieces of " << columns(getX()) << " columns together, got "
+  if (sum != columnsOf(getX()))
+    return emitOpError() << "expected pieces of " << columnsOf(getX()) << " columns together, got "
                          << sum;
   return success();
 }
@@ -315,27 +313,27 @@ LogicalResult RepeatHeadsOp::verify() {
   if (failed(expectPositive(*this, "head_size", getHeadSize())) ||
       failed(expectPositive(*this, "repeat", getRepeat())))
     return failure();
-  if (columns(getX()) % getHeadSize())
+  if (columnsOf(getX()) % getHeadSize())
     return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got "
-                         << columns(getX()) << " columns";
+                         << columnsOf(getX()) << " columns";
   return expectRows(*this, "result", getResult(), getX(), "repeat·columns",
-                    columns(getX()) * getRepeat());
+                    columnsOf(getX()) * getRepeat());
 }
 
 LogicalResult SoftplusOp::verify() {
-  if (failed(expectShape(*this, "bias", getBias(), "[C]", {columns(getX())})))
+  if (failed(expectShape(*this, "bias", getBias(), "[C]", {columnsOf(getX())})))
     return failure();
-  return expectRows(*this, "result", getResult(), getX(), "C", columns(getX()));
+  return expectRows(*this, "result", getResult(), getX(), "C", columnsOf(getX()));
 }
 
 LogicalResult SiluOp::verify() {
-  return expectRows(*this, "result", getResult(), getA(), "C", columns(getA()));
+  return expectRows(*this, "result", getResult(), getA(), "C", columnsOf(getA()));
 }
 
 template <typename BinaryOp> static LogicalResult verifyBinary(BinaryOp op) {
-  if (failed(expectRows(op, "b", op.getB(), op.getA(), "C", columns(op.getA()))))
+  if (failed(expectRows(op, "b", op.getB(), op.getA(), "C", columnsOf(op.getA()))))
     return failure();
-  return expectRows(op, "result", op.getResult(), op.getA(), "C", columns(op.getA()));
+  return expectRows(op, "result", op.getResult(), op.getA(), "C", columnsOf(op.getA()));
 }
 
 LogicalResult MulOp::verify() { return verifyBinary(*this); }
@@ -343,7 +341,7 @@ LogicalResult MulOp::verify() { return verifyBinary(*this); }
 LogicalResult SiluMulOp::verify() { return verifyBinary(*this); }
 
 LogicalResult SkipOp::verify() {
-  int64_t c = columns(getY()), d = getD().getType().getDimSize(0);
+  int64_t c = columnsOf(getY()), d = getD().getType().getDimSize(0);
   if (failed(expectRows(*this, "x", getX(), getY(), "C", c)))
     return failure();
   if (d <= 0 || c % d)
@@ -373,7 +371,7 @@ LogicalResult MapOp::verifyRegions() {
 }
 
 LogicalResult GatedRmsNormOp::verify() {
-  int64_t c = columns(getY());
+  int64_t c = columnsOf(getY());
   if (failed(expectEps(*this, getEps())) || failed(expectGroups(*this, "C", c, getGroups())) ||
       failed(expectRows(*this, "z", getZ(), getY(), "C", c)) ||
       failed(expectGroupWeight(*this, getWeight(), "C", c, getGroups())))
@@ -382,7 +380,7 @@ LogicalResult GatedRmsNormOp::verify() {
 }
 
 LogicalResult GatedMlpOp::verify() {
-  int64_t d = columns(getX()), i = getGate().getType().getDimSize(0),
+  int64_t d = columnsOf(getX()), i = getGate().getType().getDimSize(0),
           out = getDown().getType().getDimSize(0);
   if (failed(expectShape(*this, "gate", getGate(), "[I, D]", {i, d})) ||
       failed(expectShape(*this, "up", getUp(), "[I, D]", {i, d})) ||
@@ -392,14 +390,14 @@ LogicalResult GatedMlpOp::verify() {
 }
 
 LogicalResult GatherRowsOp::verify() {
-  if (columns(getResult()) != columns(getX()))
-    return emitOpError() << "expected result of " << columns(getX()) << " columns, got "
-                         << columns(getResult());
+  if (columnsOf(getResult()) != columnsOf(getX()))
+    return emitOpError() << "expected result of " << columnsOf(getX()) << " columns, got "
+                         << columnsOf(getResult());
   return success();
 }
 
 LogicalResult RouterOp::verify() {
-  int64_t count = columns(getLogits()), chosen = columns(getWeights());
+  int64_t count = columnsOf(getLogits()), chosen = columnsOf(getWeights());
   if (failed(expectRows(*this, "weights", getWeights(), getLogits(), "k", chosen)) ||
       failed(expectRows(*this, "experts", getExperts(), getLogits(), "k", chosen)) ||
       failed(expectShape(*this, "correction", getCorrection(), "[experts]", {count})) ||
@@ -426,18 +424,18 @@ int64_t mlir::m1::columnsOfExperts(ExpertLinearOp op) {
     return weight.getDimSize(1);
   Value scale = op.getScale();
   auto scales = scale ? cast<RankedTensorType>(scale.getType()) : RankedTensorType();
-  return int4ColumnsOf(columns(op.getX()), columns(op.getExperts()), weight.getDimSize(1),
+  return int4ColumnsOf(columnsOf(op.getX()), columnsOf(op.getExperts()), weight.getDimSize(1),
                        scales && isOfGroups(scales) ? scales.getDimSize(1) : 0)
       .value_or(0);
 }
 
 LogicalResult ExpertLinearOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
-  int64_t count = getCount(), chosen = columns(getExperts()), k = columnsOfExperts(*this);
+  int64_t count = getCount(), chosen = columnsOf(getExperts()), k = columnsOfExperts(*this);
   if (k < 1)
     return emitOpError()
            << "expected weight and scale of int4 for rows of K columns with x of K or "
-           << "k·K = " << columns(getX()) << ", got " << weight;
+           << "k·K = " << columnsOf(getX()) << ", got " << weight;
   if (failed(expectPositive(*this, "count", count)) ||
       failed(expectRows(*this, "experts", getExperts(), getX(), "k", chosen)) ||
       failed(expectScale(*this, getWeight(), getScale(), "E·R", k)))
@@ -445,9 +443,9 @@ LogicalResult ExpertLinearOp::verify() {
   if (weight.getDimSize(0) % count)
     return emitOpError() << "expected rows of weight that are a multiple of count = " << count
                          << ", got " << weight.getDimSize(0);
-  if (columns(getX()) != k && failed(expectRows(*this, "x", getX(), getX(), "k·K", chosen * k)))
+  if (columnsOf(getX()) != k && failed(expectRows(*this, "x", getX(), getX(), "k·K", chosen * k)))
     return failure();
-  int64_t rows = weight.getDimSize(0) / count, first = getFirst(), n = columns(getOut()) / chosen;
+  int64_t rows = weight.getDimSize(0) / count, first = getFirst(), n = columnsOf(getOut()) / chosen;
   if (failed(expectRows(*this, "result", getOut(), getX(), "k·N", n * chosen)))
     return failure();
   if (first < 0 || n < 1 || first + n > rows)
@@ -457,15 +455,15 @@ LogicalResult ExpertLinearOp::verify() {
 }
 
 LogicalResult CombineOp::verify() {
-  int64_t parts = columns(getWeights()), c = columns(getOut());
+  int64_t parts = columnsOf(getWeights()), c = columnsOf(getOut());
   return success(succeeded(expectRows(*this, "weights", getWeights(), getX(), "k", parts)) &&
                  succeeded(expectRows(*this, "result", getOut(), getX(), "C", c)) &&
                  succeeded(expectRows(*this, "x", getX(), getX(), "k·C", parts * c)));
 }
 
 LogicalResult CausalConv1dOp::verify() {
-  int64_t c = getWeight().getType().getDimSize(0), width = columns(getWeight()),
-          ci = columns(getX());
+  int64_t c = getWeight().getType().getDimSize(0), width = columnsOf(getWeight()),
+          ci = columnsOf(getX());
   if (failed(expectPositive(*this, "repeat", getRepeat())) ||
       failed(expectPositive(*this, "head_size", getHeadSize())))
     return failure();
@@ -488,7 +486,7 @@ LogicalResult CausalConv1dOp::verify() {
 static LogicalResult expectSharedHeads(Operation *op, StringRef operand, Value value,
                                        StringRef sizeName, int64_t size, StringRef totalName,
                                        int64_t total) {
-  int64_t count = columns(value);
+  int64_t count = columnsOf(value);
   if (count > 0 && count % size == 0 && total % (count / size) == 0)
     return success();
   return op->emitOpError() << "expected " << operand << " of heads of " << sizeName << " = " << size
@@ -497,7 +495,7 @@ static LogicalResult expectSharedHeads(Operation *op, StringRef operand, Value v
 }
 
 LogicalResult SelectiveScanOp::verify() {
-  int64_t inner = columns(getDt()), n = columns(getA()), xColumns = columns(getX());
+  int64_t inner = columnsOf(getDt()), n = columnsOf(getA()), xColumns = columnsOf(getX());
   if (failed(expectShape(*this, "A", getA(), "[d_inner, d_state]", {inner, n})))
     return failure();
   if (n <= 0)
@@ -512,8 +510,8 @@ LogicalResult SelectiveScanOp::verify() {
   if (getDtBias() && !getDeltaSoftplus())
     return emitOpError() << "expected delta_softplus with dt_bias";
   if (failed(expectRows(*this, "x", getX(), getDt(), "columns", xColumns)) ||
-      failed(expectRows(*this, "B", getB(), getDt(), "columns", columns(getB()))) ||
-      failed(expectRows(*this, "C", getC(), getDt(), "columns", columns(getC()))) ||
+      failed(expectRows(*this, "B", getB(), getDt(), "columns", columnsOf(getB()))) ||
+      failed(expectRows(*this, "C", getC(), getDt(), "columns", columnsOf(getC()))) ||
       failed(expectShape(*this, "D", getD(), "[d_inner]", {inner})) ||
       failed(expectRows(*this, "z", getZ(), getDt(), "d_inner", inner)) ||
       failed(expectShape(*this, "dt_bias", getDtBias(), "[d_inner]", {inner})) ||
@@ -523,7 +521,7 @@ LogicalResult SelectiveScanOp::verify() {
 }
 
 LogicalResult SsdScanOp::verify() {
-  int64_t heads = columns(getDt());
+  int64_t heads = columnsOf(getDt());
   ArrayRef<int64_t> state = getState().getType().getShape();
   if (state.size() != 3 || state[0] != heads)
     return emitOpError() << "expected state of shape [H, P, N] with H = " << heads << ", got "
@@ -537,8 +535,8 @@ LogicalResult SsdScanOp::verify() {
     return emitOpError() << "expected delta_softplus with dt_bias";
   if (failed(expectRows(*this, "dt", getDt(), getX(), "H", heads)) ||
       failed(expectShape(*this, "A", getA(), "[H]", {heads})) ||
-      failed(expectRows(*this, "B", getB(), getX(), "columns", columns(getB()))) ||
-      failed(expectRows(*this, "C", getC(), getX(), "columns", columns(getC()))) ||
+      failed(expectRows(*this, "B", getB(), getX(), "columns", columnsOf(getB()))) ||
+      failed(expectRows(*this, "C", getC(), getX(), "columns", columnsOf(getC()))) ||
       failed(expectShape(*this, "D", getD(), "[H]", {heads})) ||
       failed(expectShape(*this, "dt_bias", getDtBias(), "[H]", {heads})))
     return failure();
@@ -546,14 +544,14 @@ LogicalResult SsdScanOp::verify() {
 }
 
 LogicalResult GatedDeltaOp::verify() {
-  int64_t heads = columns(getA());
+  int64_t heads = columnsOf(getA());
   ArrayRef<int64_t> state = getState().getType().getShape();
   if (state.size() != 3 || state[0] != heads)
     return emitOpError() << "expected state of shape [Hv, Dk, Dv] with Hv = " << heads << ", got "
                          << shapeText(state);
   if (failed(expectEps(*this, getEps())) ||
       failed(expectSharedHeads(*this, "q", getQ(), "Dk", state[1], "Hv", heads)) ||
-      failed(expectRows(*this, "k", getK(), getQ(), "columns of q", columns(getQ()))) ||
+      failed(expectRows(*this, "k", getK(), getQ(), "columns of q", columnsOf(getQ()))) ||
       failed(expectRows(*this, "v", getV(), getQ(), "Hv·Dv", heads * state[2])) ||
       failed(expectRows(*this, "a", getA(), getQ(), "Hv", heads)) ||
       failed(expectRows(*this, "b", getB(), getQ(), "Hv", heads)) ||
@@ -564,7 +562,7 @@ LogicalResult GatedDeltaOp::verify() {
 }
 
 LogicalResult RgLruOp::verify() {
-  int64_t c = columns(getX());
+  int64_t c = columnsOf(getX());
   if (failed(expectRows(*this, "input_gate", getInputGate(), getX(), "C", c)) ||
       failed(expectRows(*this, "recurrence_gate", getRecurrenceGate(), getX(), "C", c)) ||
       failed(expectShape(*this, "lambda", getLambda(), "[C]", {c})) ||
@@ -574,7 +572,7 @@ LogicalResult RgLruOp::verify() {
 }
 
 LogicalResult RotaryTableOp::verify() {
-  int64_t d = columns(getResult());
+  int64_t d = columnsOf(getResult());
   if (d <= 0 || d % 2)
     return emitOpError() << "expected result of an even number of columns, got " << d;
   if (failed(expectShape(*this, "hi", getHi(), "[blocks, d/2, 2]",
@@ -584,7 +582,7 @@ LogicalResult RotaryTableOp::verify() {
 }
 
 LogicalResult SampleOp::verify() {
-  const int64_t all = columns(getLogits());
+  const int64_t all = columnsOf(getLogits());
   if (int64_t ids = static_cast<int64_t>(getIds().value_or(all)); ids < 1 || ids > all)
     return emitOpError() << "expected ids from 1 to " << all << ", the columns of logits, got "
                          << ids;
@@ -594,17 +592,17 @@ LogicalResult SampleOp::verify() {
 
 /// Rows of whole heads of `headDim` columns.
 static LogicalResult expectHeads(Operation *op, StringRef operand, Value value, int64_t headDim) {
-  if (columns(value) > 0 && columns(value) % headDim == 0)
+  if (columnsOf(value) > 0 && columnsOf(value) % headDim == 0)
     return success();
   return op->emitOpError() << "expected " << operand << " of whole heads of " << headDim
-                           << " columns, got " << columns(value) << " columns";
+                           << " columns, got " << columnsOf(value) << " columns";
 }
 
 /// Angles for the rows of `like`: an even number of columns, at most a head's.
 static LogicalResult expectAngles(Operation *op, Value table, Value like, int64_t headDim) {
   if (headDim <= 0 || headDim % 2)
     return op->emitOpError() << "expected an even positive head_dim, got " << headDim;
-  int64_t turned = columns(table);
+  int64_t turned = columnsOf(table);
   if (turned <= 0 || turned % 2 || turned > headDim)
     return op->emitOpError() << "expected table of an even number of columns, at most head_dim = "
                              << headDim << ", got " << turned;
@@ -616,7 +614,7 @@ LogicalResult RotaryEmbeddingOp::verify() {
   if (failed(expectAngles(*this, getTable(), getX(), d)) ||
       failed(expectHeads(*this, "x", getX(), d)))
     return failure();
-  return expectRows(*this, "result", getResult(), getX(), "columns", columns(getX()));
+  return expectRows(*this, "result", getResult(), getX(), "columns", columnsOf(getX()));
 }
 
 static LogicalResult expectKeysAndValues(Operation *op, Value k, Value v, KVCacheType cache) {
@@ -635,9 +633,9 @@ LogicalResult RotaryKVWriteOp::verify() {
   if (failed(expectAngles(*this, getTable(), getQ(), d)) ||
       failed(expectHeads(*this, "q", getQ(), d)) ||
       failed(expectKeysAndValues(*this, getK(), getV(), getCache().getType())) ||
-      failed(expectRows(*this, "k", getK(), getQ(), "kv_heads·head_dim", columns(getK()))))
+      failed(expectRows(*this, "k", getK(), getQ(), "kv_heads·head_dim", columnsOf(getK()))))
     return failure();
-  return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
+  return expectRows(*this, "result", getResult(), getQ(), "columns", columnsOf(getQ()));
 }
 
 LogicalResult AttentionOp::verify() {
@@ -649,8 +647,8 @@ LogicalResult AttentionOp::verify() {
     return failure();
   if (auto window = static_cast<int64_t>(getWindow()); window < 0)
     return emitOpError() << "expected a window of at least 0, got " << window;
-  if (columns(getQ()) / d % kvHeads)
+  if (columnsOf(getQ()) / d % kvHeads)
     return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = "
-                         << kvHeads << ", got " << columns(getQ()) / d;
-  return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
+                         << kvHeads << ", got " << columnsOf(getQ()) / d;
+  return expectRows(*this, "result", getResult(), getQ(), "columns", columnsOf(getQ()));
 }

@@ -21,8 +21,6 @@ namespace {
 /// Of one map: devices bound the operands of a launch, the CUDA runtime to 32.
 constexpr unsigned mostInputs = 16;
 
-int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
-
 /// The map that makes `value` for one reader, in the block of `user`; null: there is none.
 MapInterface onlyMapBefore(Value value, Operation *user) {
   auto map = value.getDefiningOp<MapInterface>();
@@ -58,9 +56,9 @@ struct FuseMaps : m1::impl::FuseMapsPassBase<FuseMaps> {
       if (!linear || linear.getX() != scale.getResult() || linear.getBias() ||
           linear.getRowScale() || linear.getX().getType() != x.getType())
         return;
-      wide += takesMultipliers(linear.getResult()) ? 0 : columns(linear.getResult());
+      wide += takesMultipliers(linear.getResult()) ? 0 : columnsOf(linear.getResult());
     }
-    if (scale->use_empty() || wide > columns(x))
+    if (scale->use_empty() || wide > columnsOf(x))
       return;
     const double factor = *getMultiplier(scale);
     for (Operation *user : llvm::make_early_inc_range(scale->getUsers())) {
@@ -106,7 +104,7 @@ struct FuseMaps : m1::impl::FuseMapsPassBase<FuseMaps> {
       const Value input = reader->getOperand(index);
       MapInterface producer = onlyMapBefore(input, reader);
       // Residual sums stay apart: each is taken on by the linear whose branch it adds.
-      if (!producer || columns(input) != columns(out) || isResidualSum(producer) ||
+      if (!producer || columnsOf(input) != columnsOf(out) || isResidualSum(producer) ||
           reader->getNumOperands() - 1 + producer->getNumOperands() > mostInputs)
         continue;
       SmallVector<Value> inputs(reader->getOperands());

@@ -17,15 +17,13 @@ using namespace mlir::m1;
 
 namespace {
 
-int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
-
 /// Columns of one head of x.
-int64_t headSize(SelectiveScanOp scan) { return columns(scan.getA()); }
+int64_t headSize(SelectiveScanOp scan) { return columnsOf(scan.getA()); }
 int64_t headSize(SsdScanOp scan) { return scan.getState().getType().getShape()[1]; }
 
 /// Values of D: one a channel or one a head.
-int64_t skipLength(SelectiveScanOp scan) { return columns(scan.getDt()); }
-int64_t skipLength(SsdScanOp scan) { return columns(scan.getDt()); }
+int64_t skipLength(SelectiveScanOp scan) { return columnsOf(scan.getDt()); }
+int64_t skipLength(SsdScanOp scan) { return columnsOf(scan.getDt()); }
 
 bool hasGate(SelectiveScanOp scan) { return bool(scan.getZ()); }
 bool hasGate(SsdScanOp) { return false; }
@@ -76,7 +74,7 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
   /// Whether `value` holds the heads of the scan's x, as the scan sees them: once per head of C.
   template <typename ScanOp> bool isScannedInput(ScanOp scan, Value value) {
     if (value == scan.getX())
-      return columns(value) == columns(scan.getResult());
+      return columnsOf(value) == columnsOf(scan.getResult());
     auto repeat = value.getDefiningOp<RepeatHeadsOp>();
     return repeat && repeat.getX() == scan.getX() &&
            static_cast<int64_t>(repeat.getHeadSize()) == headSize(scan);
@@ -120,7 +118,7 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
     auto repeat = scan.getX().template getDefiningOp<RepeatHeadsOp>();
     if (!repeat || !repeat->hasOneUse() ||
         static_cast<int64_t>(repeat.getHeadSize()) != headSize(scan) ||
-        columns(scan.getX()) != columns(scan.getResult()))
+        columnsOf(scan.getX()) != columnsOf(scan.getResult()))
       return;
     rewriter.modifyOpInPlace(scan, [&] { scan.getXMutable().assign(repeat.getX()); });
     rewriter.eraseOp(repeat);

@@ -29,17 +29,16 @@ void collectReaders(Value value, llvm::SetVector<Operation *> &readers) {
         collectReaders(result, readers);
 }
 
-/// Whether the value itself is the step size of a scan or the decay of a gated delta rule.
+/// Whether the value itself says how long a state lasts.
 bool isStepSize(Value value) {
-  return llvm::any_of(value.getUses(), [](OpOperand &use) {
-    Operation *user = use.getOwner();
-    if (auto scan = dyn_cast<SelectiveScanOp>(user))
-      return scan.getDt() == use.get();
-    if (auto scan = dyn_cast<SsdScanOp>(user))
-      return scan.getDt() == use.get();
-    if (auto delta = dyn_cast<GatedDeltaOp>(user))
-      return delta.getA() == use.get() || delta.getB() == use.get();
-    return isa<SoftplusOp>(user);
+  return llvm::any_of(value.getUsers(), [&](Operation *user) {
+    auto kernel = dyn_cast<KernelOpInterface>(user);
+    return kernel && llvm::any_of(kernel.getStepSizes(), [&](StringRef name) {
+             const auto *index = llvm::find(kernel.getOperandNames(), name);
+             return llvm::is_contained(
+                 kernel.getOperandsOfName(unsigned(index - kernel.getOperandNames().begin())),
+                 value);
+           });
   });
 }
 
@@ -49,7 +48,8 @@ bool isSensitive(Value product) {
   llvm::SetVector<Operation *> readers;
   collectReaders(product, readers);
   return isStepSize(product) || llvm::any_of(readers, [](Operation *reader) {
-           return isa<RouterOp, SampleOp>(reader) || reader->hasTrait<OpTrait::IsTerminator>();
+           auto kernel = dyn_cast<KernelOpInterface>(reader);
+           return (kernel && kernel.chooses()) || reader->hasTrait<OpTrait::IsTerminator>();
          });
 }
 
@@ -204,9 +204,8 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     std::optional<GroupForm> form = groupFormOf(transform);
     if (!experts || !form || form->bits != 4)
       return true;
-    auto columns = [](Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); };
-    return int4ColumnsOf(columns(experts.getX()), columns(experts.getExperts()), int4RowBytes(k),
-                         groupsOf(k, form->group)) == k;
+    return int4ColumnsOf(columnsOf(experts.getX()), columnsOf(experts.getExperts()),
+                         int4RowBytes(k), groupsOf(k, form->group)) == k;
   }
 
   /// `stored`: what the checkpoint's groups have, whose integers it holds; null without.

@@ -5,11 +5,11 @@ using namespace m1c;
 
 namespace {
 
-struct Entry {
+struct KnownFamily {
   llvm::StringLiteral modelType;
   std::unique_ptr<Family> (*create)(llvm::StringRef modelType);
 };
-const Entry families[] = {
+const KnownFamily families[] = {
     {"bamba", createBamba},           {"falcon_h1", createFalconH1},
     {"falcon_mamba", createMamba},    {"granitemoehybrid", createGraniteHybrid},
     {"jamba", createJamba},           {"lfm2", createLfm2},
@@ -26,9 +26,9 @@ const Entry families[] = {
 } // namespace
 
 std::unique_ptr<Family> m1c::createFamily(llvm::StringRef modelType) {
-  for (const Entry &entry : families)
-    if (entry.modelType == modelType)
-      return entry.create(modelType);
+  for (const KnownFamily &family : families)
+    if (family.modelType == modelType)
+      return family.create(modelType);
   return nullptr;
 }
 

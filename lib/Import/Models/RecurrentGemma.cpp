@@ -22,7 +22,7 @@ public:
     zeroCentredNorms = true;
     config.expectFlag("embeddings_scale_by_sqrt_dim", true);
     // The authors' factor is a bf16.
-    embeddingMultiplier = widenBf16(roundToBf16(float(std::sqrt(double(hidden)))));
+    embeddingMultiplier = nearestBf16(float(std::sqrt(double(hidden))));
     logitsCap = config.require("logits_soft_cap", config.number("logits_soft_cap"));
 
     attention = readAttention(config, hidden);

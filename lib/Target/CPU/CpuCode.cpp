@@ -107,7 +107,8 @@ void setTargetAttributes(llvm::Module &module, const CpuInfo &cpu) {
   }
 }
 
-void linkHandKernels(llvm::Module &module) {
+/// Takes in the hand-tuned kernels (kernels/cpu) that generated ones call.
+void linkHandTunedKernels(llvm::Module &module) {
   auto buffer = llvm::MemoryBufferRef(cpuKernelBitcode(), "cpu kernels");
   auto kernels = llvm::cantFail(llvm::parseBitcodeFile(buffer, module.getContext()));
   kernels->setDataLayout(module.getDataLayout());
@@ -175,7 +176,7 @@ llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
     return reported();
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setTargetTriple(machine->getTargetTriple());
-  linkHandKernels(*llvmModule);
+  linkHandTunedKernels(*llvmModule);
   setTargetAttributes(*llvmModule, cpu);
 
   llvm::StringSet<> exported;

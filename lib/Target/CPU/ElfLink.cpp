@@ -82,7 +82,7 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
                                    llvm::StringRef(messages).rtrim().str());
   auto linked = llvm::MemoryBuffer::getFile(output);
   if (!linked)
-    return llvm::createStringError(linked.getError(), "cannot read " + output);
+    return llvm::createStringError("cannot read " + output + ": " + linked.getError().message());
   return (*linked)->getBuffer().str();
 }
 

@@ -19,10 +19,6 @@ namespace m1c {
 
 namespace {
 
-llvm::Error failure(const llvm::Twine &text) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
-}
-
 struct Job {
   const CudaKernel *kernel;
   cuda::Toolchain::Compiled result;
@@ -109,7 +105,7 @@ llvm::Expected<cuda::Toolchain::Compiled> compileGenerated(const cuda::Toolchain
   FailureOr<std::string> ptx =
       cuda::emitPtx(bodies, chip, request.wantLlvm ? &request.llvm : nullptr);
   if (failed(ptx))
-    return failure(""); // as emitPtx has reported
+    return llvm::createStringError(""); // as emitPtx has reported
   if (!request.wantCode)
     return cuda::Toolchain::Compiled{std::move(*ptx), {}};
   auto cubin = toolchain.assemble(*ptx, chip);
@@ -170,7 +166,7 @@ llvm::Expected<std::vector<CodeObject>> compileCudaKernels(gpu::GPUModuleOp bodi
   compileAll(*toolchain, jobs, chip.name, wantPtx, request.cache);
   for (Job &job : jobs) {
     if (!job.error.empty())
-      return failure(job.error);
+      return llvm::createStringError(job.error);
     cubins.push_back({"cubin", chip.name.str(), std::move(job.result.cubin)});
     ptxs.push_back({"ptx", chip.name.str(), std::move(job.result.ptx)});
   }

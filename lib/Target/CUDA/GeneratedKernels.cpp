@@ -8,7 +8,6 @@ namespace m1c::cuda {
 
 namespace {
 
-constexpr unsigned warpSize = 32;
 // small blocks spread small batches over more multiprocessors
 constexpr unsigned elementwiseBlock = 128;
 constexpr unsigned maxBlock = 1024;

@@ -11,7 +11,6 @@ using namespace mlir;
 namespace m1c::cuda {
 
 namespace {
-constexpr unsigned warpSize = 32;
 constexpr unsigned maxWarps = 32; // of a block of 1024 threads
 
 unsigned bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }

@@ -11,10 +11,13 @@
 
 namespace m1c::cuda {
 
-/// The static shape of a generated kernel.
+constexpr unsigned warpSize = 32;
+
+/// How a generated kernel shares its rows among threads and blocks: with the spec, all that its
+/// code follows from.
 struct KernelShape {
   unsigned width = 1;      // elements a thread handles at once
-  unsigned blockSize = 32; // threads; a multiple of 32
+  unsigned blockSize = 32; // threads; a multiple of warpSize
   unsigned gridX = 1;
 };
 

@@ -1,5 +1,5 @@
 // What the parts of plan-fuse-launches share: launches and what takes their place, the pass as its
-// parts see it, and the part that gathers launches around scans.
+// parts see it, and the parts that gather launches around scans and products and chain products.
 #ifndef M1C_TARGET_CUDA_LAUNCHFUSION_H
 #define M1C_TARGET_CUDA_LAUNCHFUSION_H
 
@@ -50,6 +50,9 @@ struct Product {
   m1k::cuda::Linear facts;
   mlir::plan::LaunchOp launch; // once it stands
 };
+
+/// The one command besides `writer` that uses `buffer` itself, or null.
+mlir::Operation *onlyReader(mlir::Value buffer, mlir::plan::LaunchOp writer);
 
 /// The pass, to its parts.
 class LaunchFuser {
@@ -165,6 +168,44 @@ private:
   const bool few;
   std::deque<Update> updates;
   llvm::DenseSet<mlir::Operation *> taken;
+};
+
+/// The products of a decode step of few rows. What each does for its neighbours is known once it is
+/// made; their launches stand when it is done.
+class ProductFuser {
+public:
+  ProductFuser(LaunchFuser &pass, mlir::plan::FunctionOp function, const CudaChip &chip,
+               const ScanFuser &scans);
+  /// As in LaunchFuser.
+  mlir::Value scaleReaders(Step norm, int squares);
+  std::deque<Product> &finish();
+
+  int gates = 0, maps = 0, norms = 0, residuals = 0, largest = 0; // that were taken in
+
+private:
+  void addProduct(Step linear);
+  bool endWith(Product &product, m1k::cuda::Linear facts, Step map,
+               llvm::ArrayRef<llvm::StringRef> names);
+  bool fuseGate(Product &product, Step linear);
+  bool fuseMap(Product &product, Step linear);
+  llvm::SmallVector<Product *> usersOf(mlir::Value normed, Step norm);
+  Operand leaveScale(Step norm, llvm::ArrayRef<Product *> users,
+                     llvm::ArrayRef<m1k::cuda::Linear> scaled);
+  bool fuseNorm(Step norm);
+  bool fuseResidual(Step sum);
+  bool fuseLargest(Product &reader, Product *writer);
+  /// The product that writes `buffer` for `reader` alone and can still add a residual to it; null:
+  /// there is none.
+  Product *writerFor(mlir::Value buffer, Step reader);
+  /// Why there is no kernel of these facts; empty: there is one.
+  std::string refusal(const m1k::cuda::Linear &facts) const;
+  void launch(Product &product);
+
+  LaunchFuser &pass;
+  const CudaChip &chip;
+  std::deque<Product> products;
+  llvm::DenseMap<mlir::Value, Product *> writers;
+  llvm::DenseMap<mlir::Operation *, Product *> readers; // by the product's own launch
 };
 
 } // namespace m1c

@@ -144,15 +144,11 @@ const Api &api() {
   return bound;
 }
 
-llvm::Error failure(const llvm::Twine &text) {
-  return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
-}
-
 } // namespace
 
 llvm::Expected<Toolchain> Toolchain::open() {
   if (!api().error.empty())
-    return failure(api().error);
+    return llvm::createStringError(api().error);
   Toolchain toolchain;
   toolchain.includeDirectory = api().includeDirectory;
   toolchain.libraries = api().libraries;
@@ -181,7 +177,7 @@ llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringR
   nvrtcProgram program = nullptr;
   if (api().nvrtcCreateProgram(&program, source.str().c_str(), (name + ".cu").str().c_str(),
                                int(texts.size()), texts.data(), names.data()))
-    return failure("NVRTC refused the program " + name);
+    return llvm::createStringError("NVRTC refused the program " + name);
   int status = api().nvrtcCompileProgram(program, int(arguments.size()), arguments.data());
   Compiled result;
   auto fetch = [&](auto sizeOf, auto get) {
@@ -205,7 +201,8 @@ llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringR
   }
   api().nvrtcDestroyProgram(&program);
   if (status)
-    return failure("NVRTC cannot compile " + name + " for " + architecture + ":\n" + log.c_str());
+    return llvm::createStringError("NVRTC cannot compile " + name + " for " + architecture + ":\n" +
+                                   log.c_str());
   return result;
 }
 
@@ -234,9 +231,9 @@ llvm::Expected<std::string> Toolchain::assemble(StringRef ptx, StringRef chip) c
   if (handle)
     api().nvJitLinkDestroy(&handle);
   if (status)
-    return failure("nvJitLink cannot assemble generated PTX for " + chip + " (status " +
-                   llvm::Twine(status) + ")" +
-                   (log.empty() ? "" : ": " + std::string(log.c_str())));
+    return llvm::createStringError("nvJitLink cannot assemble generated PTX for " + chip +
+                                   " (status " + llvm::Twine(status) + ")" +
+                                   (log.empty() ? "" : ": " + std::string(log.c_str())));
   return cubin;
 }
 

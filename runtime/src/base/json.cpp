@@ -101,12 +101,16 @@ bool parseJson(std::string_view text, JsonSink &sink, std::string &error,
   return false;
 }
 
+static std::string cannotRead(int code) {
+  return std::string("cannot read: ") + std::strerror(code);
+}
+
 bool readTextFile(const std::string &path, size_t limit, std::string &out, std::string &error) {
   // Without O_NONBLOCK a pipe that nobody writes to would be waited for.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   struct stat info = {};
   if (descriptor < 0 || fstat(descriptor, &info) != 0 || S_ISDIR(info.st_mode)) {
-    error = std::strerror(descriptor >= 0 && S_ISDIR(info.st_mode) ? EISDIR : errno);
+    error = cannotRead(descriptor >= 0 && S_ISDIR(info.st_mode) ? EISDIR : errno);
     if (descriptor >= 0)
       ::close(descriptor);
     return false;
@@ -118,7 +122,7 @@ bool readTextFile(const std::string &path, size_t limit, std::string &out, std::
   }
   std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(::fdopen(descriptor, "rb"), std::fclose);
   if (!file) {
-    error = std::strerror(errno);
+    error = cannotRead(errno);
     ::close(descriptor);
     return false;
   }
@@ -132,7 +136,7 @@ bool readTextFile(const std::string &path, size_t limit, std::string &out, std::
     }
   }
   if (std::ferror(file.get())) {
-    error = std::strerror(errno);
+    error = cannotRead(errno);
     return false;
   }
   return true;

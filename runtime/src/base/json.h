@@ -40,7 +40,8 @@ public:
 bool parseJson(std::string_view text, JsonSink &sink, std::string &error,
                const JsonLimits &limits = {});
 
-// A file's text, if it holds at most `limit` bytes. Nothing is read past the limit.
+// A file's text, if it holds at most `limit` bytes. Nothing is read past the limit. `error` says
+// what was done and why it failed, without the file's name.
 bool readTextFile(const std::string &path, size_t limit, std::string &out, std::string &error);
 
 } // namespace m1rt

@@ -1,5 +1,6 @@
 #include "model/session.h"
 
+#include "base/counted.h"
 #include "base/size.h"
 #include <algorithm>
 
@@ -20,8 +21,9 @@ Status Session::create(Model &model, const SessionOptions &options, std::unique_
     return error(StatusCode::invalidArgument,
                  "a session needs at least one sequence and one token a step");
   if (options.maxSequences > (1u << 20) || options.maxTokensPerStep > (1u << 24))
-    return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many",
-                 options.maxSequences, options.maxTokensPerStep);
+    return error(StatusCode::invalidArgument, "%s with %s a step: too many",
+                 counted(options.maxSequences, "sequence").c_str(),
+                 counted(options.maxTokensPerStep, "token").c_str());
   if (const uint32_t most = model.program().maxTokensPerStep(); options.maxTokensPerStep > most)
     return error(StatusCode::invalidArgument,
                  "%u tokens a step: the launches of this model cover at most %u on %s",
@@ -80,11 +82,12 @@ Status Session::allocate() {
                            1); // a state of width 0 still has an address
     Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
     if (!status.ok())
-      return error(status.code(),
-                   "%s; in all %u sequences need %s of state and %u KV pages need %s",
-                   status.message().c_str(), bounds.maxSequences,
-                   bytesText((Size(slots) * model.slotBytes()).get()).c_str(), bounds.kvPages,
-                   bytesText((Size(pageCount) * model.pageBytes()).get()).c_str());
+      return error(status.code(), "%s; in all, %s of state are needed for %s and %s for %s",
+                   status.message().c_str(),
+                   bytesText((Size(slots) * model.slotBytes()).get()).c_str(),
+                   counted(bounds.maxSequences, "sequence").c_str(),
+                   bytesText((Size(pageCount) * model.pageBytes()).get()).c_str(),
+                   counted(bounds.kvPages, "KV page").c_str());
     // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh
     // from the system is zero already.
     if (kv && !device.readsHostMemory())

@@ -6,6 +6,7 @@
 #include "tokenizer/preparation.h"
 #include "tokenizer/tokenizer.h"
 
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 
@@ -369,7 +370,8 @@ constexpr size_t kLargestFile = size_t(256) << 20;
 std::string readFile(const std::string &path, bool &exists) {
   std::string text, error;
   struct stat info;
-  exists = ::lstat(path.c_str(), &info) == 0; // a link that leads nowhere is damage
+  // A link that leads nowhere is damage, and so is what cannot be looked at.
+  exists = ::lstat(path.c_str(), &info) == 0 || (errno != ENOENT && errno != ENOTDIR);
   const bool isRead = !exists || readTextFile(path, kLargestFile, text, error);
   if (std::string foreign = describeForeignFile(text); !foreign.empty())
     throw PrepareError(foreign);

@@ -81,7 +81,7 @@ TEST(Json, FilesAreReadUpToTheLimit) {
   EXPECT_EQ(error, "is a device, expected a file");
   EXPECT_FALSE(readTextFile("/", 1 << 20, text, error));
   EXPECT_FALSE(readTextFile("/no/such/file", 1 << 20, text, error));
-  EXPECT_EQ(error, "No such file or directory");
+  EXPECT_EQ(error, "cannot read: No such file or directory");
 }
 
 } // namespace

@@ -32,7 +32,7 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
 
 namespace {
 
-int columns(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
+int columnsOf(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
 int64_t stride(const KernelSpec &spec, StringRef role) { return spec.get(role).rowStride; }
 bool has(const KernelSpec &spec, StringRef role) { return spec.find(role) >= 0; }
 /// The families' numbers of rows are the plan's.
@@ -51,7 +51,7 @@ template <class Facts>
 void setGroup(Facts &facts, const KernelSpec &spec, int64_t k, std::string &error) {
   if (!hasGroups(spec))
     return;
-  facts.group = int(m1::groupOf(k, columns(spec, "scale")).value_or(0));
+  facts.group = int(m1::groupOf(k, columnsOf(spec, "scale")).value_or(0));
   facts.scale_type = typeOf(spec, "scale", error);
 }
 
@@ -69,11 +69,11 @@ mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
   facts.z_type = typeIfAny(spec, "z", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.state_type = typeOf(spec, "state", error);
-  facts.d_inner = columns(spec, "out");
-  facts.d_state = columns(spec, "a");
-  facts.x_columns = columns(spec, "x");
-  facts.b_heads = columns(spec, "b") / facts.d_state;
-  facts.c_heads = columns(spec, "c") / facts.d_state;
+  facts.d_inner = columnsOf(spec, "out");
+  facts.d_state = columnsOf(spec, "a");
+  facts.x_columns = columnsOf(spec, "x");
+  facts.b_heads = columnsOf(spec, "b") / facts.d_state;
+  facts.c_heads = columnsOf(spec, "c") / facts.d_state;
   facts.x_stride = stride(spec, "x");
   facts.dt_stride = stride(spec, "dt");
   facts.b_stride = stride(spec, "b");
@@ -100,9 +100,9 @@ mk::SsdScan ssdScan(const KernelSpec &spec, std::string &error) {
   facts.heads = int(state[0]);
   facts.head_dim = int(state[1]);
   facts.d_state = int(state[2]);
-  facts.x_heads = columns(spec, "x") / facts.head_dim;
-  facts.b_heads = columns(spec, "b") / facts.d_state;
-  facts.c_heads = columns(spec, "c") / facts.d_state;
+  facts.x_heads = columnsOf(spec, "x") / facts.head_dim;
+  facts.b_heads = columnsOf(spec, "b") / facts.d_state;
+  facts.c_heads = columnsOf(spec, "c") / facts.d_state;
   facts.x_stride = stride(spec, "x");
   facts.dt_stride = stride(spec, "dt");
   facts.b_stride = stride(spec, "b");
@@ -120,8 +120,8 @@ mk::CausalConv1d causalConv1d(const KernelSpec &spec, std::string &error) {
   facts.x_type = typeOf(spec, "x", error);
   facts.state_type = typeOf(spec, "state", error);
   facts.out_type = typeOf(spec, "out", error);
-  facts.channels = columns(spec, "out");
-  facts.width = columns(spec, "weight");
+  facts.channels = columnsOf(spec, "out");
+  facts.width = columnsOf(spec, "weight");
   facts.repeat = int(spec.integer("repeat"));
   facts.head_size = int(spec.integer("head_size"));
   facts.x_stride = stride(spec, "x");
@@ -141,10 +141,10 @@ mk::GatedRmsNorm gatedRmsNorm(const KernelSpec &spec, std::string &error) {
   facts.y_type = typeOf(spec, y, error);
   facts.z_type = typeIfAny(spec, "z", error);
   facts.out_type = typeOf(spec, "out", error);
-  facts.features = columns(spec, "out");
+  facts.features = columnsOf(spec, "out");
   facts.groups = int(spec.integer("groups"));
   facts.has_weight = has(spec, "weight");
-  facts.shared_weight = facts.has_weight && columns(spec, "weight") < facts.features;
+  facts.shared_weight = facts.has_weight && columnsOf(spec, "weight") < facts.features;
   facts.y_stride = stride(spec, y);
   facts.z_stride = facts.gated ? stride(spec, "z") : 0;
   facts.out_stride = stride(spec, "out");
@@ -166,7 +166,7 @@ mk::GatedDelta gatedDelta(const KernelSpec &spec, std::string &error) {
   facts.heads = int(state[0]);
   facts.key_size = int(state[1]);
   facts.value_size = int(state[2]);
-  facts.key_heads = columns(spec, "k") / facts.key_size;
+  facts.key_heads = columnsOf(spec, "k") / facts.key_size;
   facts.q_stride = stride(spec, "q");
   facts.k_stride = stride(spec, "k");
   facts.v_stride = stride(spec, "v");
@@ -184,8 +184,8 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   mk::Attention facts;
   facts.type = typeOf(spec, "q", error);
   facts.kv_type = typeOf(spec, "cache", error);
-  facts.head_dim = columns(spec, "cache");
-  facts.heads = columns(spec, "q") / facts.head_dim;
+  facts.head_dim = columnsOf(spec, "cache");
+  facts.heads = columnsOf(spec, "q") / facts.head_dim;
   facts.kv_heads = int(spec.get("cache").dims.front());
   facts.q_stride = stride(spec, "q");
   facts.out_stride = stride(spec, "out");
@@ -205,12 +205,12 @@ mk::KvWrite kvWrite(const KernelSpec &spec, std::string &error) {
   facts.out_type = typeIfAny(spec, "out", error);
   facts.kv_type = typeOf(spec, "cache", error);
   facts.kv_heads = int(spec.get("cache").dims.front());
-  facts.head_dim = columns(spec, "cache");
+  facts.head_dim = columnsOf(spec, "cache");
   facts.k_stride = stride(spec, "k");
   facts.v_stride = stride(spec, "v");
   if (facts.rotates) {
-    facts.heads = columns(spec, "q") / facts.head_dim;
-    facts.turned = columns(spec, "table");
+    facts.heads = columnsOf(spec, "q") / facts.head_dim;
+    facts.turned = columnsOf(spec, "table");
     facts.q_stride = stride(spec, "q");
     facts.table_stride = stride(spec, "table");
     facts.out_stride = stride(spec, "out");
@@ -221,8 +221,8 @@ mk::KvWrite kvWrite(const KernelSpec &spec, std::string &error) {
 
 mk::Router router(const KernelSpec &spec, std::string &) {
   mk::Router facts;
-  facts.experts = columns(spec, "logits");
-  facts.chosen = columns(spec, "experts");
+  facts.experts = columnsOf(spec, "logits");
+  facts.chosen = columnsOf(spec, "experts");
   facts.groups = int(spec.integer("groups"));
   facts.kept_groups = int(spec.integer("kept_groups"));
   facts.sigmoid = spec.flag("sigmoid");
@@ -243,17 +243,17 @@ mk::ExpertLinear expertLinear(const KernelSpec &spec, std::string &error) {
   facts.w_type = typeOf(spec, "weight", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.experts = int(spec.integer("count"));
-  facts.chosen = columns(spec, "experts");
+  facts.chosen = columnsOf(spec, "experts");
   facts.rows_per_expert = int(weight[0]) / facts.experts;
   facts.first = int(spec.integer("first"));
-  facts.n = columns(spec, "out") / facts.chosen;
+  facts.n = columnsOf(spec, "out") / facts.chosen;
   facts.k = int(weight[1]);
   if (facts.w_type == mk::Type::i4x2)
-    facts.k =
-        int(m1::int4ColumnsOf(columns(spec, "x"), facts.chosen, weight[1], columns(spec, "scale"))
-                .value_or(0));
+    facts.k = int(
+        m1::int4ColumnsOf(columnsOf(spec, "x"), facts.chosen, weight[1], columnsOf(spec, "scale"))
+            .value_or(0));
   setGroup(facts, spec, facts.k, error);
-  facts.own_columns = columns(spec, "x") != facts.k;
+  facts.own_columns = columnsOf(spec, "x") != facts.k;
   facts.few_rows = spec.maxRows > 0 && spec.maxRows <= streamedRows;
   facts.x_stride = stride(spec, "x");
   facts.experts_stride = stride(spec, "experts");
@@ -267,8 +267,8 @@ mk::Combine combine(const KernelSpec &spec, std::string &error) {
   facts.x_type = typeOf(spec, "x", error);
   facts.weights_type = typeOf(spec, "weights", error);
   facts.out_type = typeOf(spec, "out", error);
-  facts.columns = columns(spec, "out");
-  facts.parts = columns(spec, "weights");
+  facts.columns = columnsOf(spec, "out");
+  facts.parts = columnsOf(spec, "weights");
   facts.x_stride = stride(spec, "x");
   facts.weights_stride = stride(spec, "weights");
   facts.out_stride = stride(spec, "out");
@@ -284,7 +284,7 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
   facts.w_type = typeOf(spec, "weight", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.n = int(spec.get("weight").dims[0]);
-  facts.k = columns(spec, "x");
+  facts.k = columnsOf(spec, "x");
   setGroup(facts, spec, facts.k, error);
   facts.x_stride = stride(spec, "x");
   facts.out_stride = stride(spec, "out");
@@ -390,7 +390,7 @@ bool isLibraryProduct(const KernelSpec &spec) {
   if (spec.op != "linear")
     return false;
   return spec.maxRows == 0 || spec.maxRows > mostRows(spec.get("weight").element, hasGroups(spec),
-                                                      spec.get("x").element, columns(spec, "x"));
+                                                      spec.get("x").element, columnsOf(spec, "x"));
 }
 
 llvm::SmallVector<uint32_t> boundsOfRows(func::FuncOp decode) {
@@ -471,7 +471,7 @@ mk::ScanNeighbours neighboursOf(const UpdateParts &parts, Scan &scan, std::strin
   facts.c_norm = rowNorm(parts.cNorm);
   if (parts.dt) {
     const KernelSpec &source = parts.dtNorm ? *parts.dtNorm : *parts.dt;
-    facts.dt_rank = columns(*parts.dt, "x");
+    facts.dt_rank = columnsOf(*parts.dt, "x");
     facts.dt_w_type = typeOf(*parts.dt, "weight", error);
     scan.dt_type = typeOf(source, "x", error);
     scan.dt_stride = stride(source, "x");
@@ -629,7 +629,7 @@ mk::Description describeDequantize(const KernelSpec &linear, Type element, const
   facts.w_type = typeOf(linear, "weight", error);
   facts.out_type = element.isF32() ? mk::Type::f32 : mk::Type::bf16;
   facts.n = int(linear.get("weight").dims[0]);
-  facts.k = columns(linear, "x");
+  facts.k = columnsOf(linear, "x");
   setGroup(facts, linear, facts.k, error);
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
   if (!error.empty())
@@ -645,7 +645,7 @@ mk::Description describeQuantizeRows(const KernelSpec &linear, Type element,
   facts.out_type = isa<Float8E4M3FNType>(element) ? mk::Type::e4m3
                    : element.isF32()              ? mk::Type::f32
                                                   : mk::Type::bf16;
-  facts.k = columns(linear, "x");
+  facts.k = columnsOf(linear, "x");
   facts.x_stride = stride(linear, "x");
   facts.domain = domainOf(linear.domain);
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
