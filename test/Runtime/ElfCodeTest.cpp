@@ -191,8 +191,8 @@ TEST(ElfCode, NamesWhatIsOutOfRange) {
                           int64_t(addend)};
       const uint64_t at = segment.p_filesz - sizeof entry;
       std::memcpy(bytes.data() + segment.p_offset + at, &entry, sizeof entry);
-      for (auto [tag, value] : {std::pair<int64_t, uint64_t>{DT_RELA, segment.p_vaddr + at},
-                                {DT_RELASZ, sizeof entry}})
+      for (auto [tag, value] :
+           {std::pair<int64_t, uint64_t>{DT_RELA, segment.p_vaddr + at}, {DT_RELASZ, sizeof entry}})
         changeEntry(bytes, DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
           entry.d_tag = tag;
           entry.d_un.d_val = value;
