@@ -263,5 +263,14 @@ std::string Fields::text(const llvm::json::Value &value) {
   } else {
     stream << value;
   }
+  // A list may fill a file, and one field may be quoted for each layer.
+  constexpr size_t most = 200;
+  if (result.size() > most) {
+    size_t length = most;
+    while (length > 0 && (static_cast<unsigned char>(result[length]) & 0xc0) == 0x80)
+      --length;
+    result.resize(length);
+    result += "...";
+  }
   return result;
 }
