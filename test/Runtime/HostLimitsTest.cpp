@@ -1,7 +1,9 @@
 #include "../Support/TemporaryDirectory.h"
 #include "cpu/host_limits.h"
+#include "device.h"
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 using namespace m1rt;
 
@@ -86,5 +88,26 @@ TEST(Host, HasSomething) {
   EXPECT_GT(availableMemory(), 1u << 20);
   EXPECT_LT(availableMemory(), uint64_t(1) << 60);
 }
+
+#ifndef M1_SANITIZED // sanitizers need more addresses than any limit leaves
+// Memory that a limit of the process withholds is not said to be free without saying so.
+TEST(Host, NamesLimitOfAddresses) {
+  std::unique_ptr<Device> device;
+  ASSERT_TRUE(createDevice("cpu", {}, &device).ok());
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = device->info().totalMemory / 2;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &small), 0);
+  void *memory = nullptr;
+  const Status status = device->allocate(small.rlim_cur, "a test", &memory);
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(status.code(), StatusCode::outOfMemory);
+  EXPECT_NE(
+      status.message().find(", this process at most " + bytesText(small.rlim_cur) + " (ulimit -v)"),
+      std::string::npos)
+      << status.message();
+}
+#endif
 
 } // namespace
