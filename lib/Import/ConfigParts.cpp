@@ -348,14 +348,16 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
     fraction = config.findDefault("partial_rotary_factor")->getAsNumber();
 
   RotaryConfig plain;
-  plain.width = int64_t(double(headDim) * (whole ? 1 : *fraction));
+  const double width = double(headDim) * (whole ? 1 : *fraction);
+  const bool fits = width <= double(headDim); // beyond it nothing is computed
+  plain.width = fits ? int64_t(width) : 0;
   if (headDim && whole && headDim % 2)
     config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
                              << headDim;
-  else if (headDim && (plain.width < 2 || plain.width > headDim || plain.width % 2))
+  else if (headDim && (plain.width < 2 || plain.width % 2))
     fractionIn->error("partial_rotary_factor")
         << "expected an even number of rotated elements of the " << headDim << " of a head, got "
-        << plain.width;
+        << Fields::text(fits ? llvm::json::Value(plain.width) : llvm::json::Value(width));
   double base = newTheta ? *newTheta : config.require(thetaName, theta);
   for (int64_t i = 0; i < plain.width / 2; ++i)
     plain.frequencies.push_back(std::pow(base, -2.0 * double(i) / double(plain.width)));
