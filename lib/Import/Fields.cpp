@@ -2,6 +2,7 @@
 
 #include "Json.h"
 #include "base/foreign_file.h"
+#include "base/shortened.h"
 #include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -263,5 +264,6 @@ std::string Fields::text(const llvm::json::Value &value) {
   } else {
     stream << value;
   }
-  return result;
+  // A list may fill a file, and one field may be quoted for each layer.
+  return m1rt::shortened(result, 200);
 }

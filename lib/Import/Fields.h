@@ -105,6 +105,7 @@ public:
   /// And for every field that is not null.
   void forEach(llvm::function_ref<void(llvm::StringRef, const llvm::json::Value &)> callback) const;
 
+  /// A value for a message: its JSON, or the beginning of it where that is long.
   static std::string text(const llvm::json::Value &value);
   const std::string &getFile() const { return file; }
 

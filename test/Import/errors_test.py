@@ -38,6 +38,8 @@ CASES = [
     ("m1-mamba1-f32", ["config:num_hidden_layers=3", "mamba:n_layer=3", "mamba:attn_layers=[1]"], r"error: 2 further surplus tensors"),
     # A wrong shape says what was expected.
     ("m1-mamba1-f32", ["resize:layers.1.mha.in_proj.weight=120x64"], r"error: tensor 'model\.layers\.1\.mha\.in_proj\.weight': expected shape \[128, 64\], got \[120, 64\]"),
+    # A value as long as its file is quoted by its beginning.
+    ("m1-mamba1-f32", ["config:hidden_size=" + json.dumps(["\u00e9"] * 100000)], r"field 'hidden_size': expected an integer from 1 to \d+, got \[(\"\u00e9\",){39}(\"\u00e9)?\"?…\n"),
     # A transposed tensor with as many elements is a wrong shape too.
     ("m1-mamba1-f32", ["shape:layers.0.mlp.down_proj.weight=160x64"], r"error: tensor 'model\.layers\.0\.mlp\.down_proj\.weight': expected shape \[64, 160\], got \[160, 64\]"),
     # A type that no weight can have is refused by name.

@@ -5,9 +5,11 @@
 #include "m1k_abi.h"
 #include "toy_shape.h"
 #include <cstring>
+#include <dlfcn.h>
 #include <elf.h>
 #include <functional>
 #include <gtest/gtest.h>
+#include <link.h>
 #include <random>
 
 using namespace m1rt;
@@ -18,25 +20,40 @@ Status load(const std::vector<uint8_t> &image, ElfCode *out) {
   return ElfCode::load({image.data(), image.size()}, out);
 }
 
-/// Changes the first entry of the dynamic section with this tag.
-void changeEntry(std::vector<uint8_t> &image, int64_t tag,
-                 const std::function<void(Elf64_Dyn &)> &change) {
+/// Calls change(segment) for each program header of an object that holds together.
+void changeSegments(std::vector<uint8_t> &image, const std::function<void(Elf64_Phdr &)> &change) {
   Elf64_Ehdr header;
   std::memcpy(&header, image.data(), sizeof header);
   for (unsigned i = 0; i < header.e_phnum; ++i) {
     Elf64_Phdr segment;
-    std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment, sizeof segment);
-    if (segment.p_type != PT_DYNAMIC)
+    uint8_t *at = image.data() + header.e_phoff + i * sizeof segment;
+    std::memcpy(&segment, at, sizeof segment);
+    change(segment);
+    std::memcpy(at, &segment, sizeof segment);
+  }
+}
+
+Elf64_Phdr dynamicSegment(std::vector<uint8_t> &image) {
+  Elf64_Phdr dynamic = {};
+  changeSegments(image, [&](Elf64_Phdr &segment) {
+    if (segment.p_type == PT_DYNAMIC)
+      dynamic = segment;
+  });
+  return dynamic;
+}
+
+/// Changes the first entry of the dynamic section with this tag.
+void changeEntry(std::vector<uint8_t> &image, int64_t tag,
+                 const std::function<void(Elf64_Dyn &)> &change) {
+  const Elf64_Phdr segment = dynamicSegment(image);
+  for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= segment.p_filesz; at += sizeof(Elf64_Dyn)) {
+    Elf64_Dyn entry;
+    std::memcpy(&entry, image.data() + segment.p_offset + at, sizeof entry);
+    if (entry.d_tag != tag)
       continue;
-    for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= segment.p_filesz; at += sizeof(Elf64_Dyn)) {
-      Elf64_Dyn entry;
-      std::memcpy(&entry, image.data() + segment.p_offset + at, sizeof entry);
-      if (entry.d_tag != tag)
-        continue;
-      change(entry);
-      std::memcpy(image.data() + segment.p_offset + at, &entry, sizeof entry);
-      return;
-    }
+    change(entry);
+    std::memcpy(image.data() + segment.p_offset + at, &entry, sizeof entry);
+    return;
   }
   ADD_FAILURE() << "no entry " << tag;
 }
@@ -80,40 +97,36 @@ TEST(ElfCode, RefusesMoreThanKernels) {
     EXPECT_EQ(status.code(), StatusCode::corrupt);
     EXPECT_NE(status.message().find(test.message), std::string::npos) << status.message();
   }
-  auto changeSegments = [&](const std::function<void(Elf64_Phdr &)> &change) {
+  auto refusal = [&](const std::function<void(Elf64_Phdr &)> &change) {
     std::vector<uint8_t> changed = image;
-    Elf64_Ehdr header;
-    std::memcpy(&header, changed.data(), sizeof header);
-    for (unsigned i = 0; i < header.e_phnum; ++i) {
-      Elf64_Phdr segment;
-      uint8_t *at = changed.data() + header.e_phoff + i * sizeof segment;
-      std::memcpy(&segment, at, sizeof segment);
-      change(segment);
-      std::memcpy(at, &segment, sizeof segment);
-    }
+    changeSegments(changed, change);
     ElfCode code;
     return load(changed, &code).message();
   };
-  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+  EXPECT_NE(refusal([](Elf64_Phdr &s) {
               if (s.p_type == PT_LOAD && (s.p_flags & PF_X))
                 s.p_flags |= PF_W;
             }).find("writable code"),
             std::string::npos);
-  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+  EXPECT_NE(refusal([](Elf64_Phdr &s) {
               if (s.p_type == PT_GNU_STACK)
                 s.p_flags |= PF_X;
             }).find("executable stack"),
             std::string::npos);
-  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+  EXPECT_NE(refusal([](Elf64_Phdr &s) {
               if (s.p_type == PT_NOTE)
                 s.p_type = PT_TLS;
             }).find("segment of type 0x7"),
             std::string::npos);
-  EXPECT_NE(changeSegments([](Elf64_Phdr &s) { s.p_memsz = ~0ull; }).find("out of range"),
+  EXPECT_NE(refusal([](Elf64_Phdr &s) { s.p_memsz = ~0ull; }).find("out of range"),
             std::string::npos);
   // A library of the system is no kernel code.
   ElfCode code;
-  EXPECT_FALSE(load(toy::readFile("/lib/x86_64-linux-gnu/libm.so.6"), &code).ok());
+  void *system = dlopen("libm.so.6", RTLD_NOW);
+  link_map *map = nullptr;
+  ASSERT_TRUE(system && dlinfo(system, RTLD_DI_LINKMAP, &map) == 0);
+  EXPECT_FALSE(load(toy::readFile(map->l_name), &code).ok());
+  dlclose(system);
   EXPECT_FALSE(load(toy::readFile("/proc/self/exe"), &code).ok());
 }
 
@@ -173,24 +186,17 @@ TEST(ElfCode, NamesWhatIsOutOfRange) {
   // A relocation, in the unused end of the dynamic section, of that section's first word.
   auto relocation = [&](uint64_t type, uint64_t symbol, uint64_t addend, bool ofCode = false) {
     return refusal([&](std::vector<uint8_t> &bytes) {
-      Elf64_Ehdr header;
-      std::memcpy(&header, bytes.data(), sizeof header);
-      for (unsigned i = 0; i < header.e_phnum; ++i) {
-        Elf64_Phdr segment;
-        std::memcpy(&segment, bytes.data() + header.e_phoff + i * sizeof segment, sizeof segment);
-        if (segment.p_type != PT_DYNAMIC)
-          continue;
-        Elf64_Rela entry = {ofCode ? sizeof header : segment.p_vaddr, ELF64_R_INFO(symbol, type),
-                            int64_t(addend)};
-        const uint64_t at = segment.p_filesz - sizeof entry;
-        std::memcpy(bytes.data() + segment.p_offset + at, &entry, sizeof entry);
-        for (auto [tag, value] : {std::pair<int64_t, uint64_t>{DT_RELA, segment.p_vaddr + at},
-                                  {DT_RELASZ, sizeof entry}})
-          changeEntry(bytes, DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
-            entry.d_tag = tag;
-            entry.d_un.d_val = value;
-          });
-      }
+      const Elf64_Phdr segment = dynamicSegment(bytes);
+      Elf64_Rela entry = {ofCode ? sizeof(Elf64_Ehdr) : segment.p_vaddr, ELF64_R_INFO(symbol, type),
+                          int64_t(addend)};
+      const uint64_t at = segment.p_filesz - sizeof entry;
+      std::memcpy(bytes.data() + segment.p_offset + at, &entry, sizeof entry);
+      for (auto [tag, value] :
+           {std::pair<int64_t, uint64_t>{DT_RELA, segment.p_vaddr + at}, {DT_RELASZ, sizeof entry}})
+        changeEntry(bytes, DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
+          entry.d_tag = tag;
+          entry.d_un.d_val = value;
+        });
     });
   };
   EXPECT_EQ(relocation(R_X86_64_RELATIVE, 0, 0, true),

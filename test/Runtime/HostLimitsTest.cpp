@@ -1,7 +1,9 @@
 #include "../Support/TemporaryDirectory.h"
 #include "cpu/host_limits.h"
+#include "device.h"
 #include <cstdlib>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 using namespace m1rt;
 
@@ -52,11 +54,60 @@ TEST_F(HostLimits, PageCacheIsFree) {
   EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 1000000u);
 }
 
+// The same of version 1, where no limit is -1 or a huge number, and statistics of the groups below
+// have names of their own.
+TEST_F(HostLimits, Version1) {
+  write("/outer/cpu.cfs_period_us", "100000\n");
+  write("/outer/cpu.cfs_quota_us", "-1\n");
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 0u);
+  write("/outer/cpu.cfs_quota_us", "150000\n");
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 2u);
+  write("/outer/memory.limit_in_bytes", "9223372036854771712\n");
+  write("/outer/memory.usage_in_bytes", "900000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), UINT64_MAX);
+  write("/outer/memory.limit_in_bytes", "1000000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 100000u);
+  write("/outer/memory.stat", "inactive_file 0\nactive_file 4096\ntotal_inactive_file 300000\n"
+                              "total_active_file 100000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 500000u);
+}
+
+// Which group that is, of each hierarchy. A path may hold colons.
+TEST(Host, GroupOfTheProcess) {
+  const std::string both = "9:name=systemd:/\n4:memory:/a/b:c\n2:cpu,cpuacct:/d\n0::/e\n";
+  EXPECT_EQ(cgroupPath(both, "memory"), "/a/b:c");
+  EXPECT_EQ(cgroupPath(both, "cpu"), "/d");
+  EXPECT_EQ(cgroupPath(both, "cpuset"), "/");
+  EXPECT_EQ(cgroupPath(both, ""), "/e");
+  EXPECT_EQ(cgroupPath("no such thing", ""), "/");
+}
+
 // This machine has at least one core and some memory.
 TEST(Host, HasSomething) {
   EXPECT_GE(usableCores(), 1u);
   EXPECT_GT(availableMemory(), 1u << 20);
   EXPECT_LT(availableMemory(), uint64_t(1) << 60);
 }
+
+#ifndef M1_SANITIZED // sanitizers need more addresses than any limit leaves
+// Memory that a limit of the process withholds is not said to be free without saying so.
+TEST(Host, NamesLimitOfAddresses) {
+  std::unique_ptr<Device> device;
+  ASSERT_TRUE(createDevice("cpu", {}, &device).ok());
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  rlimit small = before;
+  small.rlim_cur = device->info().totalMemory / 2;
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &small), 0);
+  void *memory = nullptr;
+  const Status status = device->allocate(small.rlim_cur, "a test", &memory);
+  setrlimit(RLIMIT_AS, &before);
+  EXPECT_EQ(status.code(), StatusCode::outOfMemory);
+  EXPECT_NE(
+      status.message().find(", this process at most " + bytesText(small.rlim_cur) + " (ulimit -v)"),
+      std::string::npos)
+      << status.message();
+}
+#endif
 
 } // namespace

@@ -354,6 +354,13 @@ class Python(unittest.TestCase):
                 self.assertRaises(ValueError, engine.cancel, request, sample)
             self.assertRaises(TypeError, engine.cancel, 1, "")
 
+    def test_long_values_are_quoted_by_their_ends(self):
+        """A message holds no more of a wrong value than says which it is."""
+        for call in (lambda: m1rt.Model(ARTIFACT, threads="7" * 1000000), lambda: m1rt.vote(["7" * 1000000]), lambda: m1rt.answer_of(list(range(1000000)))):
+            with self.assertRaisesRegex(TypeError, r"got .*\.\.\.") as caught:
+                call()
+            self.assertLess(len(str(caught.exception)), 300)
+
     def test_votes(self):
         """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""
         def sample(text, reason="stop_token", forced=False):

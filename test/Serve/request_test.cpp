@@ -285,6 +285,9 @@ TEST(ServeRequest, Messages) {
       {R"("logit_bias": [])", "'logit_bias': expected an object of token ids and numbers, got []"},
       {R"("logit_bias": {"1": 0, "2": 0, "3": 0})", "'logit_bias': at most 2 tokens, got 3"},
       {R"("logit_bias": {"x": 1})", "'logit_bias': expected token ids from 0 to 99, got 'x'"},
+      {R"("logit_bias": {"1ééééééééééééééééééééééééééééééééééééééééé": 1})",
+       "'logit_bias': expected token ids from 0 to 99, got "
+       "'1ééééééééééééééééééééééééééééééééééééééé…'"},
       {R"("logit_bias": {"1": 101})", "'logit_bias': expected numbers from -100 to 100, got 101"},
       {R"("min_tokens": 1)", "'min_tokens': only 0 is supported"},
       {R"("response_format": "json")", "'response_format': expected an object, got \"json\""},

@@ -2,6 +2,7 @@
 """Failures of the CUDA driver and of cuBLASLt, without a GPU: cuda_faults_test.py BIN_DIR STAND_IN.so ARTIFACT DRIVER_H
 
 The stand-in is the driver: any of its calls can fail. ARTIFACT has code for sm_90."""
+import ctypes
 import os
 import re
 import subprocess
@@ -11,6 +12,9 @@ import unittest
 
 BIN, STAND_IN, ARTIFACT, DRIVER_H = map(os.path.abspath, sys.argv[1:5])
 UNKNOWN = r"failed: CUDA_ERROR_UNKNOWN \(unknown error\)"
+ctypes.CDLL("libm.so.6")  # another library, wherever this system has it
+with open("/proc/self/maps") as maps:
+    LIBM = next(line.split()[-1] for line in maps if "/libm.so.6" in line or "/libm-" in line)
 LOADING = re.escape(ARTIFACT) + ": "
 # A function, which of its calls in a short m1-run is the first to fail, and the message.
 MESSAGES = [
@@ -203,12 +207,12 @@ class CudaFaults(unittest.TestCase):
         self.expect(self.generate(M1_CAPABILITY="75"), r"device cuda:0 \(stand-in\) has compute capability 7.5; 8.0 or newer is needed")
         self.expect(self.generate(M1_CAPABILITY="80"), LOADING + r".*stand-in.*sm_80.*cubin for sm_90, ptx for sm_90.*")
         with tempfile.TemporaryDirectory() as other:
-            os.symlink("/lib/x86_64-linux-gnu/libm.so.6", os.path.join(other, "libcuda.so.1"))
+            os.symlink(LIBM, os.path.join(other, "libcuda.so.1"))
             self.expect(self.generate(LD_LIBRARY_PATH=other),
                         r"the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 \(CUDA 12.0\)")
         with tempfile.TemporaryDirectory() as other:
             os.symlink(STAND_IN, os.path.join(other, "libcuda.so.1"))
-            os.symlink("/lib/x86_64-linux-gnu/libm.so.6", os.path.join(other, "libcublasLt.so.13"))
+            os.symlink(LIBM, os.path.join(other, "libcublasLt.so.13"))
             self.expect(self.generate(LD_LIBRARY_PATH=other),
                         LOADING + r'target "cuda": the cuBLASLt library that was found lacks cublasLtCreate')
 

@@ -5,6 +5,7 @@ And no thread more than there is ends a program by a signal.
 
 Every call with which a program opens, writes, synchronises, renames or closes its output fails in turn, or ends the program there (SIGKILL, and
 SIGTERM, after which no temporary may be left). Afterwards the old model runs, or the new one does."""
+import glob
 import os
 import re
 import resource
@@ -168,12 +169,21 @@ class Faults(unittest.TestCase):
         self.assertEqual(os.listdir(temporary) + os.listdir(self.out), [])
 
     def test_little_memory(self):
-        """Memory that runs out at any time, also before main(), is a message, or one of the system's loader (127, and what it does to itself)."""
+        """Memory that runs out at any time, also before main(), is a message, or one of the system's loader (127; that it
+        ends by SIGSEGV counts only before it has handed control to the program)."""
+        debug = os.path.join(self.root, "loader")
         ends = set()
         for kilobytes in range(10000, 24000, 60):
             limit = kilobytes << 10
-            result = run(os.path.join(BIN, "m1-run"), "nosuch.m1a", "--prompt", "a", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
-            if result.returncode not in (127, -signal.SIGSEGV):
+            for log in glob.glob(debug + ".*"):
+                os.remove(log)
+            result = run(os.path.join(BIN, "m1-run"), "nosuch.m1a", "--prompt", "a", env=dict(os.environ, LD_DEBUG="files", LD_DEBUG_OUTPUT=debug),
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
+            if result.returncode == -signal.SIGSEGV:
+                for log in glob.glob(debug + ".*"):
+                    with open(log) as file:
+                        self.assertNotIn("transferring control", file.read(), kilobytes)
+            elif result.returncode != 127:
                 self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), (kilobytes, result))
                 ends.add(re.search("error: (.*)", result.stderr)[1])
         self.assertIn("out of memory", ends)

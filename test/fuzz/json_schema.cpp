@@ -36,16 +36,26 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   m1rt::GrammarAutomaton::State state = automaton.start();
   std::string said;
   for (size_t i = cut + 1; i < size && said.size() < 300 && automaton.states() < 2000; ++i) {
-    // The first byte from the chosen one on that may come next.
-    m1rt::GrammarAutomaton::State next = m1rt::GrammarAutomaton::dead;
+    // The chosen byte, or the first from there on that may come next: of JSON's own, of letters, of
+    // all. What a state leads to is computed for each byte that is asked for.
     uint8_t byte = data[i];
-    for (int tries = 0; tries < 256 && next == m1rt::GrammarAutomaton::dead; ++tries, ++byte)
-      next = automaton.next(state, byte);
+    m1rt::GrammarAutomaton::State next = automaton.next(state, byte);
+    auto tryFrom = [&](std::string_view bytes) {
+      for (size_t tries = 0; tries < bytes.size() && next == m1rt::GrammarAutomaton::dead;
+           ++tries) {
+        byte = uint8_t(bytes[(data[i] + tries) % bytes.size()]);
+        next = automaton.next(state, byte);
+      }
+    };
+    tryFrom("\"{}[],:-0123tfn ");
+    tryFrom("abcdefghijklmnopqrstuvwxyz");
+    for (int tries = 0; tries < 256 && next == m1rt::GrammarAutomaton::dead; ++tries)
+      next = automaton.next(state, ++byte);
     if (next == m1rt::GrammarAutomaton::dead) {
       FUZZ_CHECK(automaton.accepts(state)); // no dead ends
       break;
     }
-    said += char(byte - 1);
+    said += char(byte);
     state = next;
   }
   if (automaton.accepts(state)) {

@@ -31,9 +31,15 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t lar
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0)
     return 0;
-  static const m1test::TemporaryDirectory directory;
-  directory.write("config.json", std::string(R"({"quantization_config": )") +
-                                     configs[data[0] % std::size(configs)] + "}");
+  static m1test::TemporaryDirectory directories[std::size(configs)];
+  static const bool written = [] {
+    for (size_t i = 0; i < std::size(configs); ++i)
+      directories[i].write("config.json",
+                           std::string(R"({"quantization_config": )") + configs[i] + "}");
+    return true;
+  }();
+  (void)written;
+  const m1test::TemporaryDirectory &directory = directories[data[0] % std::size(configs)];
   directory.write("model.safetensors", fuzz::text(data + 1, size - 1));
   m1c::CheckpointData checkpoint;
   if (!fuzz::opens(directory.path, checkpoint))

@@ -25,7 +25,8 @@ inline void render(const std::string &source) {
   const bool renders = apply(first);
   FUZZ_CHECK(renders || error.rfind("chat template", 0) == 0);
   FUZZ_CHECK(!renders || first.size() <= m1rt::jinja::kMaxBytes);
-  if (source.find("strftime_now") == std::string::npos) {
+  // Half of the time when for each.
+  if (source.size() % 4 == 0 && source.find("strftime_now") == std::string::npos) {
     FUZZ_CHECK(apply(second) == renders);
     FUZZ_CHECK(!renders || first == second);
   }

@@ -18,8 +18,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     FUZZ_CHECK(!error.empty());
     return 0;
   }
-  FUZZ_CHECK(m1rt::prepareTokenizer(file.path(), "", again, error));
-  FUZZ_CHECK(again.data == prepared.data);
+  if (size % 4 == 0) { // a third of the time when for each
+    FUZZ_CHECK(m1rt::prepareTokenizer(file.path(), "", again, error));
+    FUZZ_CHECK(again.data == prepared.data);
+  }
   std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared.data, error);
   if (!tokenizer) // a pattern that PCRE2 does not take
     return 0;

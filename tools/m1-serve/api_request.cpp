@@ -184,7 +184,7 @@ Error readBias(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
     if (!digits || std::stoul(key) >= vocabulary)
       return ApiError::bad("logit_bias", "'logit_bias': expected token ids from 0 to " +
                                              std::to_string(vocabulary - 1) + ", got '" +
-                                             shortened(key, 40) + "'");
+                                             shortened(key) + "'");
     if (!bias.is_number() || !(std::abs(bias.get<double>()) <= 100))
       return ApiError::bad("logit_bias",
                            "'logit_bias': expected numbers from -100 to 100, got " + shown(bias));

@@ -1,6 +1,7 @@
 """The C API's structs and functions. test/Runtime/python_test.py holds the structs against the headers."""
 import ctypes
 import os
+import reprlib
 from ctypes import POINTER, Structure, c_bool, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
@@ -17,6 +18,15 @@ CODES = ("ok", "invalid argument", "not found", "corrupt", "unsupported", "out o
          "cancelled")
 RUNNING_SAMPLES = ("finish", "restart", "keep")
 FINISH_REASONS = ("running", "stop_token", "stop_string", "length", "cancelled", "dropped", "failed")
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = _short.maxlong = 200
+
+
+def shown(value: object) -> str:
+    """A value for a message: its repr, without the middle where that is long."""
+    return _short.repr(value)
 
 
 class ModelOptions(Structure):

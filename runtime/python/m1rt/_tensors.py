@@ -48,7 +48,7 @@ class Tensor:
 
     def __init__(self, name: str, array: Any) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"tensors: expected names, got {name!r}")
+            raise TypeError(f"tensors: expected names, got {c.shown(name)}")
         if "\0" in name:  # would end it in C
             raise ValueError(f"tensors: the name {name!r} holds a NUL character")
         self.name, self.memory = name, HOST

@@ -131,7 +131,7 @@ def vote(samples: Iterable[Sample]) -> Vote:
     spellings: Dict[str, str] = {}
     for place, sample in enumerate(samples):
         if not isinstance(sample, Sample):
-            raise TypeError(f"samples[{place}]: expected a Sample, got {sample!r}")
+            raise TypeError(f"samples[{place}]: expected a Sample, got {c.shown(sample)}")
         answer = sample.ballot()
         if answer is None:
             continue
@@ -188,7 +188,7 @@ class Stats:
 
 def _text(text: str, what: str) -> bytes:
     if not isinstance(text, str):
-        raise TypeError(f"{what}: expected a str, got {text!r}")
+        raise TypeError(f"{what}: expected a str, got {c.shown(text)}")
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
@@ -211,7 +211,7 @@ def _ids(tokens: Iterable[int], what: str = "token ids") -> Any:
             raise TypeError
         ids = [operator.index(token) for token in tokens]  # numpy's integers, too
     except TypeError:
-        raise TypeError(f"{what}: expected a sequence of integers, got {tokens!r}") from None
+        raise TypeError(f"{what}: expected a sequence of integers, got {c.shown(tokens)}") from None
     if ids and (min(ids) < -2**31 or max(ids) >= 2**31):
         raise ValueError(f"{what}: expected integers of 32 bits, got {min(ids) if min(ids) < -2**31 else max(ids)}")
     return (c_int32 * len(ids))(*ids)
@@ -221,23 +221,23 @@ def _whole(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        raise TypeError(f"{name}: expected an integer, got {c.shown(value)}") from None
 
 
 def _several(prompts: Iterable[Prompt]) -> List[Prompt]:
     """The prompts of one call; a single one, which would be taken for a list of its parts, is none."""
     if isinstance(prompts, (str, bytes, bytearray, Mapping)) or not isinstance(prompts, Iterable):
-        raise TypeError(f"prompts: expected a sequence of prompts, got {prompts!r}")
+        raise TypeError(f"prompts: expected a sequence of prompts, got {c.shown(prompts)}")
     several = list(prompts)
     for place, prompt in enumerate(several):
         if not isinstance(prompt, str) and (isinstance(prompt, (bytes, bytearray, Mapping)) or not hasattr(prompt, "__len__")):
-            raise TypeError(f"prompts[{place}]: expected a text or a sequence of token ids, got {prompt!r}")
+            raise TypeError(f"prompts[{place}]: expected a text or a sequence of token ids, got {c.shown(prompt)}")
     return several
 
 
 def _params(params: Optional[Params]) -> Params:
     if params is not None and not isinstance(params, Params):
-        raise TypeError(f"params: expected Params, got {params!r}")
+        raise TypeError(f"params: expected Params, got {c.shown(params)}")
     return params or Params()
 
 
@@ -246,14 +246,14 @@ def _set(structure: Any, **values: Any) -> None:
     for name, value in values.items():
         if isinstance(getattr(structure, name), bool):
             if not any(value is known or value == known for known in (True, False)):
-                raise TypeError(f"{name}: expected True or False, got {value!r}")
+                raise TypeError(f"{name}: expected True or False, got {c.shown(value)}")
             value = bool(value)
         elif isinstance(getattr(structure, name), int):
             value = _whole(name, value)
         try:
             setattr(structure, name, value)
         except TypeError:
-            raise TypeError(f"{name}: expected a number, got {value!r}") from None
+            raise TypeError(f"{name}: expected a number, got {c.shown(value)}") from None
         if isinstance(value, int) and getattr(structure, name) != value:
             bits = 8 * ctypes.sizeof(dict((field[0], field[1]) for field in structure._fields_)[name])
             raise ValueError(f"{name}: expected an integer from 0 to {2**bits - 1}, got {value}")
@@ -269,10 +269,10 @@ class Model:
         _set(options, threads=threads, verify_weights=verify_weights)
         options.device = _text(device, "device")
         if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"path: expected the name of a file, got {path!r}")
+            raise TypeError(f"path: expected the name of a file, got {c.shown(path)}")
         file = os.fspath(path)
         if not isinstance(file, str) or "\0" in file:
-            raise ValueError(f"path: expected the name of a file, got {path!r}")
+            raise ValueError(f"path: expected the name of a file, got {c.shown(path)}")
         lib.model_load(os.fsencode(file), byref(options), byref(self._handle))
 
     def close(self) -> None:
@@ -323,7 +323,7 @@ class Model:
         `running` says what becomes of samples that have begun in engines of this model: "finish" (they end with the old weights first),
         "restart" (from their prompts; an update says `restarted`) or "keep" (they go on from the states they have)."""
         if running not in c.RUNNING_SAMPLES:
-            raise ValueError(f"running: expected one of {', '.join(c.RUNNING_SAMPLES)}, got {running!r}")
+            raise ValueError(f"running: expected one of {', '.join(c.RUNNING_SAMPLES)}, got {c.shown(running)}")
         if not isinstance(tensors, Mapping):
             raise TypeError(f"tensors: expected a mapping of names to arrays, got {type(tensors).__name__}")
         given = [Tensor(name, array) for name, array in tensors.items()]
@@ -356,7 +356,7 @@ class Model:
         given: List[c.ChatMessage] = []
         for place, message in enumerate(messages):
             if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
-                raise TypeError(f"messages[{place}]: expected {{'role': str, 'content': str}}, got {message!r}")
+                raise TypeError(f"messages[{place}]: expected {{'role': str, 'content': str}}, got {c.shown(message)}")
             given.append(c.ChatMessage(*[_text(message[name], f"messages[{place}].{name}") for name in ("role", "content")]))
         array = (c.ChatMessage * len(given))(*given)
         options = c.ChatOptions()
@@ -492,24 +492,24 @@ class Engine:
                      "presence_penalty", "seed", "first_sample", "top_logprobs", "ignore_eos", "max_think_tokens", "time_budget"):
             _set(request, **{name: getattr(params, name)})
         if params.logprobs not in (True, False):
-            raise TypeError(f"logprobs: expected True or False, got {params.logprobs!r}")
+            raise TypeError(f"logprobs: expected True or False, got {c.shown(params.logprobs)}")
         request.want_logprobs = bool(params.logprobs)
         if params.stop_tokens is not None:
             ends = _ids(params.stop_tokens, "stop_tokens")
             request.stop_tokens, request.stop_token_count = ends if len(ends) else _ids([0]), len(ends)
         given = (params.stop,) if isinstance(params.stop, str) else params.stop
         if not isinstance(given, Iterable):
-            raise TypeError(f"stop: expected texts, got {given!r}")
+            raise TypeError(f"stop: expected texts, got {c.shown(given)}")
         stops = [_text(stop, f"stop[{place}]") for place, stop in enumerate(given)]
         request.stop_strings, request.stop_string_count = (c_char_p * len(stops))(*stops), len(stops)
         if not isinstance(params.logit_bias, Mapping):
-            raise TypeError(f"logit_bias: expected a mapping of token ids to numbers, got {params.logit_bias!r}")
+            raise TypeError(f"logit_bias: expected a mapping of token ids to numbers, got {c.shown(params.logit_bias)}")
         bias = [c.LogitBias(token) for token in _ids(params.logit_bias, "logit_bias: token ids")]
         for entry, value in zip(bias, params.logit_bias.values()):
             try:
                 entry.bias = value
             except TypeError:
-                raise TypeError(f"logit_bias: expected a number for token {entry.token}, got {value!r}") from None
+                raise TypeError(f"logit_bias: expected a number for token {entry.token}, got {c.shown(value)}") from None
         request.logit_bias, request.logit_bias_count = (c.LogitBias * len(bias))(*bias), len(bias)
         if params.max_think_tokens or (params.time_budget and not params.drop_at_deadline):
             close = self._model.encode(params.close_text)

@@ -8,6 +8,7 @@
 #include "dummy_weights.h"
 #include <cstring>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace m1rt {
@@ -41,11 +42,18 @@ Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
       size < bytes || bytes > deviceInfo.totalMemory
           ? MAP_FAILED
           : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED)
-    return error(StatusCode::outOfMemory,
-                 "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
-                 bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
-                 bytesText(availableMemory()).c_str());
+  if (memory == MAP_FAILED) {
+    rlimit limit;
+    const bool limited =
+        getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur < deviceInfo.totalMemory;
+    return error(
+        StatusCode::outOfMemory,
+        "not enough memory for %s: %s needed, the machine has %s, %s of them free%s", what,
+        bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
+        bytesText(availableMemory()).c_str(),
+        limited ? (", this process at most " + bytesText(limit.rlim_cur) + " (ulimit -v)").c_str()
+                : "");
+  }
   *static_cast<uint64_t *>(memory) = size;
   *out = static_cast<char *>(memory) + headerBytes;
   return Status();

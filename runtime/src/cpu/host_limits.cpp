@@ -1,9 +1,11 @@
 #include "cpu/host_limits.h"
 
 #include <algorithm>
+#include <array>
 #include <fstream>
 #include <sched.h>
 #include <set>
+#include <sstream>
 #include <thread>
 
 namespace m1rt {
@@ -12,13 +14,20 @@ namespace {
 
 const std::string cgroupRoot = "/sys/fs/cgroup";
 
-/// The process's group in the unified hierarchy, "/" when there is none.
-std::string ownGroup() {
+/// A mounted hierarchy of control groups, and the process's group in it.
+struct Hierarchy {
+  std::string root, group;
+};
+
+/// Those that may limit a controller: the unified one, and the controller's own of version 1. In a
+/// container the group may be named as outside, where the root is the container's; of directories
+/// that are not there nothing is read.
+std::array<Hierarchy, 2> hierarchies(const std::string &controller) {
   std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);)
-    if (line.compare(0, 3, "0::") == 0)
-      return line.substr(3);
-  return "/";
+  std::stringstream text;
+  text << file.rdbuf();
+  return {{{cgroupRoot, cgroupPath(text.str(), "")},
+           {cgroupRoot + "/" + controller, cgroupPath(text.str(), controller)}}};
 }
 
 /// A number in a file; `fallback` for "max" or when there is no such file.
@@ -32,11 +41,13 @@ uint64_t readNumber(const std::string &path, uint64_t fallback) {
 /// read, and caches of the kernel.
 uint64_t reclaimable(const std::string &path) {
   std::ifstream file(path);
-  uint64_t sum = 0, value = 0;
+  uint64_t sum = 0, total = 0, value = 0; // of version 1 the totals are with the groups below
   for (std::string key; file >> key >> value;)
     if (key == "inactive_file" || key == "active_file" || key == "slab_reclaimable")
       sum += value;
-  return sum;
+    else if (key == "total_inactive_file" || key == "total_active_file")
+      total += value;
+  return std::max(sum, total);
 }
 
 /// Calls visit(directory) for the group and its parents.
@@ -50,18 +61,42 @@ template <typename Visit> void forGroups(const std::string &root, std::string gr
   }
 }
 
+/// A quota of processor time in processors, rounded up; 0: none.
+unsigned quotaOf(const std::string &directory) {
+  std::ifstream file(directory + "/cpu.max"); // "QUOTA PERIOD" in µs, or "max PERIOD"
+  uint64_t quota = 0, period = 0;
+  if (!(file >> quota >> period)) {
+    quota = readNumber(directory + "/cpu.cfs_quota_us", 0); // -1: none
+    period = readNumber(directory + "/cpu.cfs_period_us", 0);
+  }
+  if (quota == 0 || period == 0 || quota > uint64_t(INT64_MAX))
+    return 0;
+  return unsigned(std::min<uint64_t>(quota / period + (quota % period > 0), 1u << 20));
+}
+
 } // namespace
+
+std::string cgroupPath(const std::string &groups, const std::string &controller) {
+  std::istringstream lines(groups);
+  for (std::string line; std::getline(lines, line);) { // NUMBER:CONTROLLER,CONTROLLER:PATH
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos)
+      continue;
+    const std::string names = line.substr(first + 1, second - first - 1);
+    const bool found = controller.empty()
+                           ? names.empty()
+                           : ("," + names + ",").find("," + controller + ",") != std::string::npos;
+    if (found)
+      return line.substr(second + 1);
+  }
+  return "/";
+}
 
 unsigned cgroupProcessors(const std::string &root, std::string group) {
   unsigned smallest = 0;
   forGroups(root, std::move(group), [&](const std::string &directory) {
-    std::ifstream file(directory + "/cpu.max"); // "QUOTA PERIOD" in µs, or "max PERIOD"
-    uint64_t quota = 0, period = 0;
-    if (file >> quota >> period && quota > 0 && period > 0) {
-      const unsigned processors =
-          unsigned(std::min<uint64_t>((quota + period - 1) / period, 1u << 20));
-      smallest = smallest ? std::min(smallest, processors) : processors;
-    }
+    if (const unsigned quota = quotaOf(directory))
+      smallest = smallest ? std::min(smallest, quota) : quota;
   });
   return smallest;
 }
@@ -69,10 +104,14 @@ unsigned cgroupProcessors(const std::string &root, std::string group) {
 uint64_t cgroupMemory(const std::string &root, std::string group) {
   uint64_t left = UINT64_MAX;
   forGroups(root, std::move(group), [&](const std::string &directory) {
-    const uint64_t limit = readNumber(directory + "/memory.max", UINT64_MAX);
-    if (limit == UINT64_MAX)
+    uint64_t limit = readNumber(directory + "/memory.max", UINT64_MAX);
+    const bool unified = limit != UINT64_MAX;
+    if (!unified)
+      limit = readNumber(directory + "/memory.limit_in_bytes", UINT64_MAX);
+    if (limit > uint64_t(INT64_MAX) / 2) // version 1 says the largest number of pages for none
       return;
-    uint64_t used = readNumber(directory + "/memory.current", 0);
+    uint64_t used =
+        readNumber(directory + (unified ? "/memory.current" : "/memory.usage_in_bytes"), 0);
     used -= std::min(used, reclaimable(directory + "/memory.stat"));
     left = std::min(left, limit > used ? limit - used : 0);
   });
@@ -91,7 +130,9 @@ uint64_t availableMemory() {
     std::string rest;
     std::getline(file, rest);
   }
-  return std::min(available, cgroupMemory(cgroupRoot, ownGroup()));
+  for (const Hierarchy &hierarchy : hierarchies("memory"))
+    available = std::min(available, cgroupMemory(hierarchy.root, hierarchy.group));
+  return available;
 }
 
 unsigned usableCores() {
@@ -115,8 +156,9 @@ unsigned usableCores() {
     }
     cores += unsigned(known.size());
   }
-  if (unsigned quota = cgroupProcessors(cgroupRoot, ownGroup()))
-    cores = std::min(cores, quota);
+  for (const Hierarchy &hierarchy : hierarchies("cpu"))
+    if (unsigned quota = cgroupProcessors(hierarchy.root, hierarchy.group))
+      cores = std::min(cores, quota);
   return std::max(cores, 1u);
 }
 

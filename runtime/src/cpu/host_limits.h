@@ -1,5 +1,5 @@
 // What this process may use of the machine, as far as the system tells: processors and memory,
-// control groups included.
+// control groups of both versions included.
 #ifndef M1RT_CPU_HOST_LIMITS_H
 #define M1RT_CPU_HOST_LIMITS_H
 
@@ -16,6 +16,9 @@ unsigned usableCores();
 /// can be dropped, within the control group's limit.
 uint64_t availableMemory();
 
+/// The process's group, by what /proc/self/cgroup says, in the hierarchy of a controller of version
+/// 1, or in the unified one (""); "/" when there is none.
+std::string cgroupPath(const std::string &groups, const std::string &controller);
 /// The smallest quota (in processors, rounded up) of a control group and its parents; 0: none.
 /// `root` is the mounted hierarchy, `group` the path of the process in it.
 unsigned cgroupProcessors(const std::string &root, std::string group);
