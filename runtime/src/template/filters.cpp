@@ -677,12 +677,13 @@ const std::map<std::string, TestEntry> &testTable() {
        {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)),
         false}},
       {"callable", {M1_TEST(v.is(Kind::function)), false}},
-      {"odd", {M1_TEST(v.is(Kind::real) ? std::fabs(std::fmod(v.floating, 2)) == 1
-                                        : integerOf(v, "odd") % 2 != 0),
-               false}},
-      {"even", {M1_TEST(v.is(Kind::real) ? std::fmod(v.floating, 2) == 0
-                                         : integerOf(v, "even") % 2 == 0),
-                false}},
+      {"odd",
+       {M1_TEST(v.is(Kind::real) ? std::fabs(std::fmod(v.floating, 2)) == 1
+                                 : integerOf(v, "odd") % 2 != 0),
+        false}},
+      {"even",
+       {M1_TEST(v.is(Kind::real) ? std::fmod(v.floating, 2) == 0 : integerOf(v, "even") % 2 == 0),
+        false}},
       {"upper", {caseTest<isUpper, isLower>, false}},
       {"lower", {caseTest<isLower, isUpper>, false}},
       {"filter", {M1_TEST(v.is(Kind::string) && isFilter(plain(v.text()))), false}},

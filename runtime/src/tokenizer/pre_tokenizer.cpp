@@ -14,7 +14,7 @@ using namespace tokenizer_format;
 
 // ---- Translation of Oniguruma's syntax ----
 
-// Whether a property is a script's: \p{Han} is PCRE2's Script_Extensions, which are more characters.
+// Whether a property is a script: of \p{Han}, PCRE2 sees Script_Extensions, which are more.
 static bool isScript(std::string_view property) {
   if (property.size() < 3 || property.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"
                                                         "qrstuvwxyz_") != property.npos)
@@ -64,8 +64,7 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
                              wordSetOfClass = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})"
                                               R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
                                               R"(\x{1f170}-\x{1f189})";
-  const std::string wordSet =
-      std::string(wordSetOfClass) + R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
+  const std::string wordSet = std::string(wordSetOfClass) + R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
   auto fail = [&](const std::string &what, size_t at) {
     error = "regular expression uses " + what + " at offset " + std::to_string(at) +
             ", which is not supported: " + std::string(pattern);
@@ -101,8 +100,8 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
           out += e;
           break;
         }
-        out += "(?:(?<=[" + wordSet + "])(?" + (e == 'b' ? "!" : "=") + "[" + wordSet +
-               "])|(?<![" + wordSet + "])(?" + (e == 'b' ? "=" : "!") + "[" + wordSet + "]))";
+        out += "(?:(?<=[" + wordSet + "])(?" + (e == 'b' ? "!" : "=") + "[" + wordSet + "])|(?<![" +
+               wordSet + "])(?" + (e == 'b' ? "=" : "!") + "[" + wordSet + "]))";
         break;
       case 'u': { // \uHHHH
         size_t digits =

@@ -32,8 +32,18 @@ std::string valueOfChain(std::string_view prose, const std::string &formula) {
   static const std::set<std::string> amounts = {
       "area",   "volume", "perimeter", "sum",     "total",         "probability", "length",
       "number", "value",  "cost",      "product", "circumference", "average",     "mean",
-      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways"};
-  const size_t sign = formula.rfind('=');
+      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways",
+      "work",   "energy", "force",     "speed",   "velocity",      "time",        "mass",
+      "trace",  "slope",  "current",   "voltage", "pressure",      "temperature", "density",
+      "height", "width",  "diameter",  "price",   "profit",        "determinant", "magnitude",
+      "weight", "depth",  "variance",  "degree",  "acceleration",  "power",       "resistance",
+      "charge", "rank",   "dimension", "order",   "frequency",     "wavelength",  "expectation"};
+  size_t sign = formula.rfind('=');
+  // t = \sqrt{2h/g} \approx 2.02
+  if (const size_t about = formula.rfind("\\approx");
+      about != formula.npos && sign < about && sign != formula.npos &&
+      hasLetters(formula.substr(sign, about - sign)))
+    sign = about + std::strlen("\\approx") - 1;
   if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
     return formula;
   const std::string last = trimmed(formula.substr(sign + 1));
@@ -70,9 +80,17 @@ std::optional<std::string> lastFormula(const std::string &text) {
     const size_t sign = formula.find('=');
     return sign != std::string::npos && formula.find_first_of("+-/") < sign;
   };
+  // AB^2 = 48, AB = 4\sqrt{3} says the latter
+  auto isSquareOf = [](const std::string &formula, const std::string &name) {
+    return formula.compare(0, name.size(), name) == 0 &&
+           formula.find_first_not_of(" {", name.size()) == formula.find('^') &&
+           formula.find('^') < formula.find('=');
+  };
+  const std::string named = trimmed(all.substr(0, std::min(all.find('='), all.size())));
   const bool sum = isSum(all);
   for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
-    if (const std::string each = content(first - 1); !sum || isSum(each)) // x + y = 5, x - y = 1
+    if (const std::string each = content(first - 1);
+        (!sum || isSum(each)) && !isSquareOf(each, named)) // x + y = 5, x - y = 1
       all.insert(0, each + ", ");
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
@@ -124,7 +142,7 @@ std::optional<std::string> lastFormula(const std::string &text) {
     return all;
   if (announces(prose) && degrees && (tail == "C" || tail == "F"))
     return all;
-  if (announces(prose) && !joined && vote::isUnit(' ' + tail))
+  if (announces(prose) && !joined && (vote::isUnit(' ' + tail) || vote::isMeasureOf(all, tail)))
     return all;
   if (!announces(prose) || joined || wordsOf(tail).size() > 1)
     return std::nullopt;
@@ -221,7 +239,11 @@ bool concludes(const std::string &text) {
   return !words.empty() && isConclusion(words[0]);
 }
 
-std::optional<std::string> spoken(const std::string &given, bool concludes) {
+std::optional<std::string> spoken(const std::string &text, bool concludes) {
+  std::string given = text; // with a hyphen for each sign of minus
+  constexpr std::string_view minus = "\u2212";
+  for (size_t at; (at = given.find(minus)) != given.npos;)
+    given.replace(at, minus.size(), "-");
   const size_t end = given.find_last_not_of(" \t\r\n*");
   if (end != std::string::npos && given[end] == '?')
     return std::nullopt;
@@ -235,6 +257,8 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
   }
   if (saysTwoThings(part))
     return std::nullopt;
+  if (auto numbers = statedNumbers(lastSentence(part)))
+    return numbers;
   if (auto formula = lastFormula(part))
     return formula;
   std::string_view sentence = withoutReason(lastSentence(part));

@@ -16,7 +16,10 @@ std::optional<std::string> statedIn(std::string_view sentence);
 // lead to it: "therefore", "the solution is".
 std::optional<std::string> statedEquation(std::string_view sentence);
 
-// "Therefore, there is no solution."
+// "The domain is all real numbers except $2$": what is said of all numbers.
+std::optional<std::string> statedNumbers(std::string_view sentence);
+
+// "Therefore, there is no solution", "so the limit does not exist".
 std::optional<std::string> statedNone(std::string_view sentence);
 
 // The only number of a sentence that concludes with it: "so she needs 12 apples". None where a word
