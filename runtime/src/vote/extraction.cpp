@@ -220,10 +220,11 @@ bool isComment(const std::string &words, bool praise) {
   const std::vector<std::string> all = wordsOf(words);
   // "obtained by adding 3 and 4"
   static const std::set<std::string> ways = {
-      "first",    "let",        "consider",   "note",    "obtained", "found",    "checked",
-      "computed", "calculated", "determined", "derived", "based",    "shown",    "easy",
-      "hard",     "difficult",  "different",  "going",   "probably", "perhaps",  "maybe",
-      "supposed", "needed",     "asked",      "wanted",  "expected", "therefore"};
+      "first",     "let",      "consider",   "note",     "obtained",  "found",
+      "checked",   "computed", "calculated", "written",  "expressed", "determined",
+      "derived",   "based",    "shown",      "easy",     "hard",      "difficult",
+      "different", "going",    "probably",   "perhaps",  "maybe",     "supposed",
+      "needed",    "asked",    "wanted",     "expected", "therefore"};
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
     return true;
   static const std::set<std::string> kinds = {"number", "integer", "fraction", "numbers"};

@@ -85,7 +85,9 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
       const bool denied = said.find("n't ") != said.npos || said.find(" not ") != said.npos ||
                           said.find("answer was ") == 0;
       if (denied && said.find(". ") == said.npos && said.find('\n') == said.npos)
-        if (const size_t value = startsWith(at + verb.size()); value != lower.npos)
+        if (const size_t value = startsWith(at + verb.size());
+            value != lower.npos && // not "but 3 is close"
+            (verb != " but " || lower.find(" is ", value) >= lower.find_first_of(".\n", value)))
           found.push_back(value);
     }
   return found;

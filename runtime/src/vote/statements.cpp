@@ -75,6 +75,11 @@ std::optional<std::string> statedNumber(std::string_view given) {
   const std::vector<std::string> leading = wordsOf(before);
   if (denies(leading))
     return std::nullopt;
+  // "the height is 3 m and the width is 2 m": no one number
+  if (const size_t other = before.find(" and the "); other != before.npos)
+    if (const size_t first = before.rfind(" is ", other);
+        first != before.npos && numberLength(before, first + 4))
+      return std::nullopt;
   const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
   for (const std::string_view filler :
@@ -288,7 +293,7 @@ std::optional<std::string> statedName(std::string_view sentence) {
       "sunday",    "january", "april",     "february", "june",   "july",
       "september", "october", "november",  "december"};
   const std::vector<std::string> words = wordsOf(sentence);
-  const std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
+  std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
   if (words.size() > 2 && words[words.size() - 2] == "is" && daysAndMonths.count(words.back()) &&
       !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
     return last;
@@ -418,7 +423,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       plain += sentence[i];
     else if (sentence[i] == '*')
       ++i;
-  if (const size_t ways = plain.find(" ways to "); ways != plain.npos)
+  if (const size_t ways = plain.find(" ways to ");
+      ways != plain.npos && plain.find_first_of("0123456789", ways) == plain.npos)
     plain.resize(ways + 5); // to choose two of five
   const std::vector<std::string> words = wordsOf(plain);
   const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
@@ -472,6 +478,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
           !(behind[k] == "each" && k < 3))
         return std::nullopt;
     if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+      return std::nullopt;
+    if (makes && (behind.size() > 2 || among(behind, {"times"}))) // that's 3 times what we need
       return std::nullopt;
     if (countsParts(behind))
       return std::nullopt;
