@@ -38,6 +38,15 @@ size_t nameOfBox(const std::string &text, size_t end) {
   return std::string::npos;
 }
 
+// "not \boxed{6}"
+bool isDenied(const std::string &text, size_t box) {
+  const size_t end = box ? text.find_last_not_of(" $*(\\", box - 1) : text.npos;
+  constexpr std::string_view no = "not";
+  return end != text.npos && end + 1 >= no.size() &&
+         lowerCase(text.substr(end + 1 - no.size(), no.size())) == no &&
+         (end + 1 == no.size() || !isLetter(text[end - no.size()]));
+}
+
 std::optional<Boxed> lastBox(const std::string &text) {
   // One pass, as samples that repeat "\boxed{" to the end of their tokens are not rare.
   constexpr std::string_view blanks = " \t\r\n";
@@ -56,7 +65,8 @@ std::optional<Boxed> lastBox(const std::string &text) {
       open.pop_back();
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       const size_t name = before == std::string::npos ? before : nameOfBox(text, before + 1);
-      if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name))
+      if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name) ||
+          isDenied(text, name))
         continue; // of boxes within one another the innermost counts
       boxes.push_back({name, brace + 1, i});
     }
@@ -70,6 +80,7 @@ std::optional<Boxed> lastBox(const std::string &text) {
   std::string all = content(first);
   // Where the name begins that "x = " gives a box; where the box does, if it has none.
   auto nameBefore = [&](size_t k) {
+    constexpr std::string_view blanks = " &\t\r\n"; // & of columns
     const size_t box = boxes[k].before, sign = text.find_last_not_of(blanks, box ? box - 1 : 0);
     if (box == 0 || sign == std::string::npos || text[sign] != '=' || sign == 0)
       return box;
@@ -478,6 +489,12 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   }
   if (colon == std::string::npos)
     return std::nullopt;
+  // Q: What is 3 + 4?
+  // A: 7
+  const size_t question = line.compare(0, 3, "A: ") == 0 ? text.rfind("Q: ", begin) : text.npos;
+  if (question != text.npos && (question == 0 || text[question - 1] == '\n') &&
+      isFormula(bare(line.substr(3))))
+    return bare(line.substr(3));
   const std::vector<std::string> label = wordsOf(line.substr(0, colon));
   if (label.empty() || label.size() > 2 || !nouns.count(label.back()) ||
       (label.size() == 2 && label[0] != "final" && label[0] != "the"))
@@ -546,7 +563,13 @@ bool isPlaceholder(const std::string &content) {
       "",      "?",     "…",      "ldots", "dots",  "answer",        "youranswer", "finalanswer",
       "cdots", "boxed", "square", "text",  "blank", "youranswerhere"};
   const std::string plain = lowerCase(vote::plainText(content));
-  return content.size() < 40 && (words.count(plain) || plain.find("answerhere") != plain.npos);
+  constexpr size_t longest = 40;
+  const size_t digits = content.find_first_not_of("0123456789 "); // 5\ldots
+  static const std::set<std::string> open = {"\\ldots", "\\dots", "...", "…", "\\cdots"};
+  const bool phantom = content.compare(0, 9, "\\phantom{") == 0 && content.back() == '}';
+  return content.size() < longest &&
+         (words.count(plain) || plain.find("answerhere") != plain.npos || phantom ||
+          (digits != content.npos && open.count(content.substr(digits))));
 }
 
 // "\boxed 3" and "\boxed\frac12" in a text without braces behind \boxed: to the end of the formula
@@ -582,6 +605,13 @@ bool takesBack(const std::string &lower) {
   return std::find(all.begin(), all.end(), "wait") != all.end();
 }
 
+// Whether a thought doubts the answer that it has said last: "The answer is 24. But wait,".
+bool isReconsidered(const std::string &lower) {
+  const size_t answer = lower.rfind("answer");
+  return answer != lower.npos &&
+         among(wordsOf(std::string_view(lower).substr(answer)), {"wait", "hmm", "alternatively"});
+}
+
 // Of a text without thoughts and tags: its box, or what it announces. Of one that is `thinking` on,
 // no more than that counts.
 std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) {
@@ -590,6 +620,8 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
     const std::string part = lastPart(ownTurn(whole));
     if (auto said = bareBox(part))
       return said;
+    if (thinking && isReconsidered(lowerCase(part)))
+      return std::nullopt;
     if (auto said = announcedAnswer(part); said || thinking)
       return said;
     return spoken(part, false);
@@ -604,6 +636,8 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
     if (!said &&
         (concludes(behind) || isPlaceholder(box->content))) // "Let me recheck. So it is 5."
       said = spoken(behind, false);
+    if (!said && isPlaceholder(box->content)) // an empty box behind the answer
+      said = announcedAnswer(lastPart(whole.substr(0, whole.rfind("\\boxed", box->end))));
     if (said && !isComment(*said, /*praise=*/false))
       return said;
   }

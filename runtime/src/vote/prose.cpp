@@ -16,6 +16,11 @@ bool joins(const std::string &text, size_t begin, size_t end) {
     return false;
   std::string words;
   for (size_t i = begin; i < end; ++i) {
+    if (text.compare(i, 2, "\\\\") == 0) { // the end of a row
+      words += ',';
+      ++i;
+      continue;
+    }
     size_t sign = 0; // spaces of TeX, signs of formulas
     for (const char *each : {"\\quad", "\\qquad", "\\ ", "\\,", "\\;", "\\[", "\\]", "\\(", "\\)"})
       if (text.compare(i, std::strlen(each), each) == 0)

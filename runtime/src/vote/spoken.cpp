@@ -38,12 +38,9 @@ std::string valueOfChain(std::string_view prose, const std::string &formula) {
       "height", "width",  "diameter",  "price",   "profit",        "determinant", "magnitude",
       "weight", "depth",  "variance",  "degree",  "acceleration",  "power",       "resistance",
       "charge", "rank",   "dimension", "order",   "frequency",     "wavelength",  "expectation"};
-  size_t sign = formula.rfind('=');
-  // t = \sqrt{2h/g} \approx 2.02
-  if (const size_t about = formula.rfind("\\approx");
-      about != formula.npos && sign < about && sign != formula.npos &&
-      hasLetters(formula.substr(sign, about - sign)))
-    sign = about + std::strlen("\\approx") - 1;
+  if (std::string rounding = valueOfRounding(formula); rounding != formula)
+    return among(wordsOf(lastSentence(prose)), amounts) ? rounding : formula;
+  const size_t sign = formula.rfind('=');
   if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
     return formula;
   const std::string last = trimmed(formula.substr(sign + 1));
@@ -234,6 +231,22 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   return says ? std::optional(content) : std::nullopt;
 }
 
+std::string valueOfRounding(const std::string &formula) {
+  constexpr std::string_view about = "\\approx";
+  const size_t sign = formula.find('='), at = formula.rfind(about);
+  if (sign == formula.npos || at == formula.npos || at < sign ||
+      !hasLetters(formula.substr(sign, at - sign)))
+    return formula;
+  const std::string value = trimmed(formula.substr(at + about.size()));
+  std::string number = value; // without its unit
+  for (const std::string_view upright : {"\\text{", "\\mathrm{", "\\textrm{"})
+    number.resize(std::min(number.find(upright), number.size()));
+  return number.empty() || hasLetters(number) || number.find(',') != number.npos ||
+                 !isBalanced(value)
+             ? formula
+             : value;
+}
+
 bool concludes(const std::string &text) {
   const std::vector<std::string> words = wordsOf(lastSentence(text));
   return !words.empty() && isConclusion(words[0]);
@@ -270,7 +283,11 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
     if (const size_t at = sentence.rfind(sign); at != std::string_view::npos)
       sentence.remove_prefix(at + sign.size());
   auto number = onlyNumber(sentence, concludes);
-  return number ? number : onlyNumberOfHan(lastSentence(part), concludes);
+  if (!number)
+    number = onlyNumberOfHan(lastSentence(part), concludes);
+  if (number || among(wordsOf(ending), {"contradicts", "contradiction", "contradicting"}))
+    return number;
+  return plainStatement(part);
 }
 
 } // namespace m1rt

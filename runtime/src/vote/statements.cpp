@@ -12,9 +12,7 @@
 #include <set>
 
 namespace m1rt {
-namespace {
 
-// Length of the number that begins here: 12, 1,234.50, 2/3, -7, \$5; 0 if none does.
 size_t numberLength(std::string_view text, size_t at) {
   auto isDigit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
   size_t i = at;
@@ -26,9 +24,11 @@ size_t numberLength(std::string_view text, size_t at) {
   while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
                         isDigit(i + 1)))
     ++i;
-  i += i < text.size() && text[i] == '%';
-  return i - at;
+  const size_t percent = text.compare(i, 1, "%") == 0 ? 1 : text.compare(i, 2, " %") == 0 ? 2 : 0;
+  return i + percent - at;
 }
+
+namespace {
 
 // The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
 // leads to, or "so".
