@@ -155,7 +155,7 @@ Value forceescapeFilter(const Value &v, const Arguments &a) {
 
 template <bool Last> Value endFilter(const Value &v, const Arguments &a) {
   Bound b(Last ? "last" : "first", a, {});
-  List items = iterate(requireDefined(v));
+  List items = iterate(v); // none of what is undefined
   if (items.empty())
     return Value::undefined(std::string("the ") + (Last ? "last" : "first") +
                             " item of an empty sequence is undefined");
@@ -199,6 +199,7 @@ Value intFilter(const Value &v, const Arguments &a) {
     throw TemplateError("int: other bases than ten are not supported");
   Value absent = b.has(0) ? b[0] : Value(0);
   double real = 0;
+  (void)requireDefined(v);
   if (v.isIntegral())
     return v.number;
   if (v.is(Kind::real))
@@ -226,7 +227,7 @@ Value intFilter(const Value &v, const Arguments &a) {
 Value floatFilter(const Value &v, const Arguments &a) {
   Bound b("float", a, {"default"});
   double real = 0;
-  if (v.isNumber())
+  if (requireDefined(v).isNumber())
     return v.asDouble();
   if (v.is(Kind::string) && parseReal(v.text(), real))
     return real;
@@ -676,8 +677,13 @@ const std::map<std::string, TestEntry> &testTable() {
        {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)),
         false}},
       {"callable", {M1_TEST(v.is(Kind::function)), false}},
-      {"odd", {M1_TEST(integerOf(v, "odd") % 2 != 0), false}},
-      {"even", {M1_TEST(integerOf(v, "even") % 2 == 0), false}},
+      {"odd",
+       {M1_TEST(v.is(Kind::real) ? std::fabs(std::fmod(v.floating, 2)) == 1
+                                 : integerOf(v, "odd") % 2 != 0),
+        false}},
+      {"even",
+       {M1_TEST(v.is(Kind::real) ? std::fmod(v.floating, 2) == 0 : integerOf(v, "even") % 2 == 0),
+        false}},
       {"upper", {caseTest<isUpper, isLower>, false}},
       {"lower", {caseTest<isLower, isUpper>, false}},
       {"filter", {M1_TEST(v.is(Kind::string) && isFilter(plain(v.text()))), false}},

@@ -14,15 +14,64 @@ using namespace tokenizer_format;
 
 // ---- Translation of Oniguruma's syntax ----
 
+// Whether a property is a script: of \p{Han}, PCRE2 sees Script_Extensions, which are more.
+static bool isScript(std::string_view property) {
+  if (property.size() < 3 || property.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"
+                                                        "qrstuvwxyz_") != property.npos)
+    return false;
+  const std::string named = "\\p{sc:" + std::string(property) + "}";
+  int code = 0;
+  PCRE2_SIZE offset = 0;
+  const std::unique_ptr<pcre2_code, void (*)(pcre2_code *)> compiled(
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(named.data()), named.size(), PCRE2_UTF | PCRE2_UCP,
+                    &code, &offset, nullptr),
+      pcre2_code_free);
+  return compiled != nullptr;
+}
+
+// Where the letters of a pattern that ignores case are those that a single one folds to, as ß does
+// to "ss", which is found in its place; npos where none are.
+static size_t findFoldedLetters(std::string_view pattern) {
+  const size_t option = pattern.find("(?");
+  if (option == pattern.npos)
+    return option;
+  bool ignoresCase = false;
+  for (size_t at = option; at != pattern.npos; at = pattern.find("(?", at + 1))
+    for (size_t i = at + 2; i < pattern.size() && pattern[i] >= 'a' && pattern[i] <= 'z'; ++i)
+      ignoresCase |= pattern[i] == 'i';
+  bool inClass = false;
+  for (size_t i = 0; ignoresCase && i + 1 < pattern.size(); ++i) {
+    if (pattern[i] == '\\') {
+      ++i;
+      if (i + 1 < pattern.size() && pattern[i + 1] == '{')
+        i = std::min(pattern.find('}', i), pattern.size());
+      continue;
+    }
+    inClass = pattern[i] == '[' || (inClass && pattern[i] != ']');
+    const std::string pair = {static_cast<char>(pattern[i] | 0x20),
+                              static_cast<char>(pattern[i + 1] | 0x20)};
+    for (const char *folded : {"ss", "ff", "fi", "fl", "st"})
+      if (!inClass && pair == folded)
+        return i;
+  }
+  return pattern.npos;
+}
+
 bool translateRegex(std::string_view pattern, std::string &out, std::string &error) {
-  // PCRE2's \s has U+180E, which is not White_Space; its \w has no marks.
+  // PCRE2's \s has U+180E, which is not White_Space; its \w, of which its \b is, has no marks.
+  // Oniguruma's has also letters in circles and squares and, but not in a class, ² ³ ¹ ¼ ½ ¾.
   constexpr std::string_view spaceSet = R"(\t-\r\x{85}\p{Z})",
-                             wordSet = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
+                             wordSetOfClass = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9})"
+                                              R"(\x{1f130}-\x{1f149}\x{1f150}-\x{1f169})"
+                                              R"(\x{1f170}-\x{1f189})";
+  const std::string wordSet = std::string(wordSetOfClass) + R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
   auto fail = [&](const std::string &what, size_t at) {
     error = "regular expression uses " + what + " at offset " + std::to_string(at) +
             ", which is not supported: " + std::string(pattern);
     return false;
   };
+  if (const size_t folded = findFoldedLetters(pattern); folded != pattern.npos)
+    return fail("'" + std::string(pattern.substr(folded, 2)) + "' without regard to case", folded);
   out.clear();
   bool inClass = false;
   for (size_t i = 0; i < pattern.size(); ++i) {
@@ -36,13 +85,23 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
         out += inClass ? std::string(spaceSet) : "[" + std::string(spaceSet) + "]";
         break;
       case 'w':
-        out += inClass ? std::string(wordSet) : "[" + std::string(wordSet) + "]";
+        out += inClass ? std::string(wordSetOfClass) : "[" + wordSet + "]";
         break;
       case 'S':
       case 'W':
         if (inClass)
           return fail(std::string("\\") + e + " inside a character class", i - 1);
-        out += "[^" + std::string(e == 'S' ? spaceSet : wordSet) + "]";
+        out += "[^" + (e == 'S' ? std::string(spaceSet) : wordSet) + "]";
+        break;
+      case 'b':
+      case 'B':
+        if (inClass) { // a backspace
+          out += c;
+          out += e;
+          break;
+        }
+        out += "(?:(?<=[" + wordSet + "])(?" + (e == 'b' ? "!" : "=") + "[" + wordSet + "])|(?<![" +
+               wordSet + "])(?" + (e == 'b' ? "=" : "!") + "[" + wordSet + "]))";
         break;
       case 'u': { // \uHHHH
         size_t digits =
@@ -75,9 +134,17 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
       default:
         out += c;
         out += e;
-        if ((e == 'p' || e == 'P' || e == 'x') && i + 1 < pattern.size() && pattern[i + 1] == '{')
+        if ((e == 'p' || e == 'P' || e == 'x') && i + 1 < pattern.size() && pattern[i + 1] == '{') {
+          const size_t name = i + 2 + (pattern.substr(i + 2, 1) == "^"),
+                       end = std::min(pattern.find('}', name), pattern.size());
+          if (e != 'x' && name < end && isScript(pattern.substr(name, end - name))) {
+            out += pattern.substr(i + 1, name - i - 1);
+            out += "sc:";
+            i = name - 1;
+          }
           while (i + 1 < pattern.size() && out.back() != '}')
             out += pattern[++i];
+        }
       }
       continue;
     }

@@ -203,7 +203,12 @@ ValuePtr canonicalEquation(const Value &value) {
     return v;
   };
   const bool expressions = left->kind == Kind::expression && right->kind == Kind::expression;
-  if (value.named && !expressions)
+  const auto isPower = [](const ValuePtr &v) { // of a matrix
+    return v->kind == Kind::expression && v->expression->kind == E::power &&
+           isVariable(*v->expression->kids[0]) && v->expression->kids[0]->text.size() == 1 &&
+           v->expression->kids[0]->text[0] >= 'A' && v->expression->kids[0]->text[0] <= 'Z';
+  };
+  if (!expressions && (value.named || (right->kind == Kind::matrix && isPower(left))))
     return right;
   if (expressions) {
     const bool constant = !hasVariables(*right->expression);

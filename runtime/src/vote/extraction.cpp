@@ -38,6 +38,15 @@ size_t nameOfBox(const std::string &text, size_t end) {
   return std::string::npos;
 }
 
+// "not \boxed{6}"
+bool isDenied(const std::string &text, size_t box) {
+  const size_t end = box ? text.find_last_not_of(" $*(\\", box - 1) : text.npos;
+  constexpr std::string_view no = "not";
+  return end != text.npos && end + 1 >= no.size() &&
+         lowerCase(text.substr(end + 1 - no.size(), no.size())) == no &&
+         (end + 1 == no.size() || !isLetter(text[end - no.size()]));
+}
+
 std::optional<Boxed> lastBox(const std::string &text) {
   // One pass, as samples that repeat "\boxed{" to the end of their tokens are not rare.
   constexpr std::string_view blanks = " \t\r\n";
@@ -56,7 +65,8 @@ std::optional<Boxed> lastBox(const std::string &text) {
       open.pop_back();
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       const size_t name = before == std::string::npos ? before : nameOfBox(text, before + 1);
-      if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name))
+      if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name) ||
+          isDenied(text, name))
         continue; // of boxes within one another the innermost counts
       boxes.push_back({name, brace + 1, i});
     }
@@ -70,6 +80,7 @@ std::optional<Boxed> lastBox(const std::string &text) {
   std::string all = content(first);
   // Where the name begins that "x = " gives a box; where the box does, if it has none.
   auto nameBefore = [&](size_t k) {
+    constexpr std::string_view blanks = " &\t\r\n"; // & of columns
     const size_t box = boxes[k].before, sign = text.find_last_not_of(blanks, box ? box - 1 : 0);
     if (box == 0 || sign == std::string::npos || text[sign] != '=' || sign == 0)
       return box;
@@ -173,13 +184,17 @@ std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
       "therefore", "thus",  "then",    "simply",        "just",    "hence",   "option", "choice",
       "given",     "by",    "exactly", "approximately", "roughly", "clearly", "donc",   "now",
-      "indeed",    "equal", "to",      "actually",      "about",   "around"};
+      "indeed",    "equal", "to",      "actually",      "about",   "around",  "still",  "again"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);
     if (first == std::string_view::npos)
       return {};
     part.remove_prefix(first);
+    for (const std::string_view way : {"found to be ", "calculated to be ", "computed to be ",
+                                       "calculated as ", "computed as ", "determined to be "})
+      if (part.compare(0, way.size(), way) == 0)
+        part.remove_prefix(way.size());
     size_t end = 0;
     while (end < part.size() && isLetter(part[end]))
       ++end;
@@ -216,11 +231,16 @@ bool isComment(const std::string &words, bool praise) {
   const std::vector<std::string> all = wordsOf(words);
   // "obtained by adding 3 and 4"
   static const std::set<std::string> ways = {
-      "first",    "let",        "consider",   "note",    "obtained", "found",    "checked",
-      "computed", "calculated", "determined", "derived", "based",    "shown",    "easy",
-      "hard",     "difficult",  "different",  "going",   "probably", "perhaps",  "maybe",
-      "supposed", "needed",     "asked",      "wanted",  "expected", "therefore"};
+      "first",     "let",      "consider",   "note",     "obtained",  "found",
+      "checked",   "computed", "calculated", "written",  "expressed", "determined",
+      "derived",   "based",    "shown",      "easy",     "hard",      "difficult",
+      "different", "going",    "probably",   "perhaps",  "maybe",     "supposed",
+      "needed",    "asked",    "wanted",     "expected", "therefore"};
   if (!all.empty() && ways.count(all[0]) && isLetter(words[0]))
+    return true;
+  static const std::set<std::string> kinds = {"number", "integer", "fraction", "numbers"};
+  if (all.size() > 1 && (all[0] == "a" || all[0] == "an") && kinds.count(all.back()) &&
+      words.find_first_of("0123456789$\\") == std::string::npos) // a prime number
     return true;
   // What it is like, and not what it is.
   for (const std::string_view like :
@@ -230,6 +250,11 @@ bool isComment(const std::string &words, bool praise) {
     if (words.compare(0, like.size(), like) == 0)
       return true;
   if (words.find("not sure") != words.npos)
+    return true;
+  static const std::set<std::string> places = {"left",   "in",        "given",    "listed", "shown",
+                                               "stated", "displayed", "provided", "written"};
+  if (all.size() > 1 && places.count(all[0]) && isLetter(words[0]) &&
+      words.find_first_of("0123456789$\\") == std::string::npos) // left as an exercise
     return true;
   return !all.empty() && words.find_first_of("0123456789$\\") == std::string::npos &&
          std::all_of(all.begin(), all.end(), [&](const std::string &word) {
@@ -244,6 +269,9 @@ std::optional<std::string> valueOfDescription(const std::string &sentence, bool 
   for (const std::string_view amount :
        {"the sum of ", "the product of ", "the difference ", "the number of ", "the value of "})
     described |= sentence.compare(0, amount.size(), amount) == 0;
+  if (const size_t clause = sentence.rfind(", which is "); // the larger one, which is 7
+      clause != sentence.npos && sentence.compare(0, 4, "the ") == 0)
+    described |= startOfValue(sentence, clause + 11) == clause + 11;
   if (!described)
     return std::nullopt;
   constexpr std::string_view which = ", which is ";
@@ -307,6 +335,14 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   if (sentence.size() > 2 && sentence.substr(sentence.size() - 2) == " |")
     sentence.remove_suffix(2);
   std::string rest = bare(sentence);
+  if (rest.size() > 3 && rest.compare(rest.size() - 3, 3, "**!") == 0) // **5**!
+    rest.resize(rest.size() - 3);
+  for (const std::string_view tag : {"<b>", "</b>", "<strong>", "</strong>", "<i>", "</i>"})
+    for (size_t at; (at = rest.find(tag)) != rest.npos;)
+      rest.erase(at, tag.size());
+  if (rest.size() > 3 && rest[0] >= 'A' && rest[0] <= 'J' && rest[1] == ':' && rest[2] == ' ' &&
+      rest.find_first_of("0123456789$\\") == rest.npos)
+    rest.resize(1); // A: the mitochondria
   if (const size_t bold = rest.find("** "); bold != rest.npos && rest.find("**") == bold)
     rest.erase(bold, 2); // **(C)** $\frac{1}{2}$
   if (const size_t but = rest.find(" but "); rest.compare(0, 4, "not ") == 0 && but != rest.npos)
@@ -315,6 +351,10 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   if (const size_t since = rest.find(" since ");
       since != rest.npos && std::count(rest.begin(), rest.begin() + ptrdiff_t(since), '$') % 2 == 0)
     rest.resize(since);
+  for (const std::string_view guess : {"probably ", "likely ", "most likely ", "presumably "})
+    if (rest.compare(0, guess.size(), guess) == 0 && rest.find(" or ") == rest.npos &&
+        startOfValue(rest, guess.size()) != rest.npos)
+      rest.erase(0, guess.size());
   if (rest.find("? ") != rest.npos || (!rest.empty() && rest.back() == '?')) { // "is 9? Wait, no"
     says = false;
     return std::nullopt;
@@ -363,7 +403,9 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   // 3 × 10^8 m/s
   for (size_t blank = rest.rfind(' '); blank != std::string::npos && blank > 0;
        blank = rest.rfind(' ', blank - 1)) {
-    if (rest.size() - blank > longestUnit || !vote::isUnit(rest.substr(blank)))
+    const std::string unit = rest.substr(blank);
+    if (rest.size() - blank > longestUnit ||
+        !(vote::isUnit(unit) || vote::isMeasureOf(rest.substr(0, blank), unit)))
       break;
     const std::vector<std::string> before = wordsOf(std::string_view(rest).substr(0, blank));
     const bool several = std::any_of(before.begin(), before.end(), [](const std::string &word) {
@@ -447,9 +489,15 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   }
   if (colon == std::string::npos)
     return std::nullopt;
+  // Q: What is 3 + 4?
+  // A: 7
+  const size_t question = line.compare(0, 3, "A: ") == 0 ? text.rfind("Q: ", begin) : text.npos;
+  if (question != text.npos && (question == 0 || text[question - 1] == '\n') &&
+      isFormula(bare(line.substr(3))))
+    return bare(line.substr(3));
   const std::vector<std::string> label = wordsOf(line.substr(0, colon));
   if (label.empty() || label.size() > 2 || !nouns.count(label.back()) ||
-      (label.size() == 2 && label[0] != "final"))
+      (label.size() == 2 && label[0] != "final" && label[0] != "the"))
     return std::nullopt;
   std::string rest = bare(withoutReason(std::string_view(line).substr(colon + 1)));
   if (auto said = spoken(rest, true))
@@ -515,7 +563,13 @@ bool isPlaceholder(const std::string &content) {
       "",      "?",     "…",      "ldots", "dots",  "answer",        "youranswer", "finalanswer",
       "cdots", "boxed", "square", "text",  "blank", "youranswerhere"};
   const std::string plain = lowerCase(vote::plainText(content));
-  return content.size() < 40 && (words.count(plain) || plain.find("answerhere") != plain.npos);
+  constexpr size_t longest = 40;
+  const size_t digits = content.find_first_not_of("0123456789 "); // 5\ldots
+  static const std::set<std::string> open = {"\\ldots", "\\dots", "...", "…", "\\cdots"};
+  const bool phantom = content.compare(0, 9, "\\phantom{") == 0 && content.back() == '}';
+  return content.size() < longest &&
+         (words.count(plain) || plain.find("answerhere") != plain.npos || phantom ||
+          (digits != content.npos && open.count(content.substr(digits))));
 }
 
 // "\boxed 3" and "\boxed\frac12" in a text without braces behind \boxed: to the end of the formula
@@ -551,6 +605,13 @@ bool takesBack(const std::string &lower) {
   return std::find(all.begin(), all.end(), "wait") != all.end();
 }
 
+// Whether a thought doubts the answer that it has said last: "The answer is 24. But wait,".
+bool isReconsidered(const std::string &lower) {
+  const size_t answer = lower.rfind("answer");
+  return answer != lower.npos &&
+         among(wordsOf(std::string_view(lower).substr(answer)), {"wait", "hmm", "alternatively"});
+}
+
 // Of a text without thoughts and tags: its box, or what it announces. Of one that is `thinking` on,
 // no more than that counts.
 std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) {
@@ -559,6 +620,8 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
     const std::string part = lastPart(ownTurn(whole));
     if (auto said = bareBox(part))
       return said;
+    if (thinking && isReconsidered(lowerCase(part)))
+      return std::nullopt;
     if (auto said = announcedAnswer(part); said || thinking)
       return said;
     return spoken(part, false);
@@ -570,25 +633,55 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
                      lower.find("final answer is $") != std::string::npos;
   if (final) {
     auto said = announcedAnswer(behind);
-    if (!said && concludes(behind)) // "Let me recheck. So it is 5."
+    if (!said &&
+        (concludes(behind) || isPlaceholder(box->content))) // "Let me recheck. So it is 5."
       said = spoken(behind, false);
+    if (!said && isPlaceholder(box->content)) // an empty box behind the answer
+      said = announcedAnswer(lastPart(whole.substr(0, whole.rfind("\\boxed", box->end))));
     if (said && !isComment(*said, /*praise=*/false))
       return said;
   }
   return box->content;
 }
 
-// The part of a text that its answer stands in, and whether tags say that all of it is the answer.
+// Whether a text is nothing but a short value or the letter of a choice with what it says.
+bool isBareAnswer(const std::string &text) {
+  constexpr size_t longest = 60;
+  const std::string value = bare(text);
+  if (value.empty() || value.size() > longest || value.find('\n') != value.npos)
+    return false;
+  const bool bracketed = value.size() > 4 && value[0] == '(' && value[2] == ')';
+  const bool letter =
+      value.size() == 1 || (value.size() == 3 && value[0] == '(' && value[2] == ')');
+  if ((letter || bracketed) && value[value[0] == '('] >= 'A' && value[value[0] == '('] <= 'J')
+    return true;
+  const auto formulas = formulasOf(value);
+  const bool formula =
+      formulas.size() == 1 && formulas[0].before == 0 && formulas[0].after == value.size();
+  return formula || (formulas.empty() && isFormula(value) && startOfValue(value, 0) == 0);
+}
+
+// The part of a text that its answer stands in, and whether all of it is the answer: tags say so,
+// or it is nothing but a value behind thoughts.
 std::pair<std::string, bool> answeringPart(const std::string &whole) {
   std::string text = whole;
   // What was thought counts where nothing is said behind it.
-  constexpr std::string_view thought = "</think>";
-  if (const size_t at = whole.rfind(thought); at != std::string::npos) {
-    const std::string said = whole.substr(at + thought.size()), part = lastPart(ownTurn(said));
+  size_t at = std::string::npos, begin = 0;
+  for (const std::string_view thought : {"</think>", "</thinking>", "</thought>", "</reasoning>",
+                                         "[/THINK]", "<|channel|>final<|message|>"})
+    if (const size_t found = whole.rfind(thought);
+        found != std::string::npos && found + thought.size() > begin) {
+      at = found;
+      begin = found + thought.size();
+    }
+  if (at != std::string::npos) {
+    const std::string said = whole.substr(begin), part = lastPart(ownTurn(said));
     const bool says =
         !part.empty() && (lastBox(said) || announcedAnswer(part) || spoken(part, false) ||
                           lastLine(part, true) || part[0] == '<');
     text = says || (!part.empty() && !lastBox(whole)) ? said : whole.substr(0, at);
+    if (!says && isBareAnswer(part))
+      return {bare(part), true};
   }
   for (const auto &[open, close] :
        {std::pair<std::string_view, std::string_view>{"<answer>", "</answer>"},

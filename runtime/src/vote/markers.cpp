@@ -26,7 +26,8 @@ namespace {
 size_t verbLength(const std::string &lower, size_t at) {
   for (const std::string_view verb :
        {"is", "are", "comes out to", "comes to", "turns out to be", "works out to", "would be",
-        "should be", "must be", "will be", "equals", "becomes", "of"})
+        "should be", "seems to be", "appears to be", "must be", "will be", "equals", "becomes",
+        "of"})
     if (lower.compare(at, verb.size(), verb) == 0 &&
         !(at + verb.size() < lower.size() && isLetter(lower[at + verb.size()])))
       return verb.size();
@@ -36,16 +37,16 @@ size_t verbLength(const std::string &lower, size_t at) {
 // What other languages call an answer; what they call a result, which may also be a heading; what
 // leads from these to it, and what may stand between; and phrases that lead to one themselves.
 constexpr std::string_view kForeignAnswers[] = {
-    "答案",      "答え",    "回答",     "答",       "正确选项", "정답",      "답",
-    "respuesta", "réponse", "antwort",  "resposta", "risposta", "Ответ",     "ответ",
-    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",  "odpowiedź", "cevap",
-    "jawaban",   "svar",    "antwoord", "đáp số"};
+    "答案",      "答え",    "回答",     "答",       "正确选项",  "정답",      "답",
+    "respuesta", "réponse", "antwort",  "resposta", "risposta",  "Ответ",     "ответ",
+    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",   "odpowiedź", "cevap",
+    "jawaban",   "svar",    "antwoord", "đáp số",   "jawabannya"};
 constexpr std::string_view kForeignResults[] = {"solución",  "solution",  "lösung",
                                                 "solução",   "soluzione", "ergebnis",
                                                 "resultado", "résultat",  "risultato"};
-constexpr std::string_view kForeignVerbs[] = {"est", "es",   "ist", "lautet", "é",    "è",
-                                              "是",  "为",   "為",  "应为",   "等于", "は",
-                                              "은",  "选择", "选",  "選"};
+constexpr std::string_view kForeignVerbs[] = {
+    "est", "es",   "ist", "lautet", "é",  "è",  "是", "为",     "為", "应为", "等于",  "は",
+    "은",  "选择", "选",  "選",     "là", "هو", "هي", "adalah", "är", "er",   "wynosi"};
 constexpr std::string_view kForeignAdjectives[] = {"final",   "finale",   "correcta", "correcte",
                                                    "correta", "corretta", "richtige"};
 constexpr std::string_view kForeignPhrases[] = {
@@ -57,7 +58,13 @@ constexpr std::string_view kForeignPhrases[] = {
 std::vector<size_t> behindCorrections(const std::string &lower) {
   constexpr size_t longest = 80;
   std::vector<size_t> found;
-  for (const std::string_view verb : {" it's ", " it is "})
+  auto startsWith = [&](size_t at) { // of a value, or the letter of a choice
+    const bool letter =
+        at < lower.size() && lower[at] >= 'a' && lower[at] <= 'j' &&
+        (at + 1 == lower.size() || std::string_view(".,;\n").find(lower[at + 1]) < 4);
+    return letter ? at : startOfValue(lower, at);
+  };
+  for (const std::string_view verb : {" it's ", " it is ", " but "})
     for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
       const std::string_view before =
           std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
@@ -68,8 +75,9 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
         continue;
       }
       const bool apart =
-          !before.empty() && (before.back() == ';' || before.back() == ',' ||
-                              (before.size() > 5 && before.substr(before.size() - 4) == " but"));
+          verb == " but " ||
+          (!before.empty() && (before.back() == ';' || before.back() == ',' ||
+                               (before.size() > 5 && before.substr(before.size() - 4) == " but")));
       const size_t answer = before.rfind("answer");
       if (!apart || answer == std::string_view::npos)
         continue;
@@ -77,7 +85,9 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
       const bool denied = said.find("n't ") != said.npos || said.find(" not ") != said.npos ||
                           said.find("answer was ") == 0;
       if (denied && said.find(". ") == said.npos && said.find('\n') == said.npos)
-        if (const size_t value = startOfValue(lower, at + verb.size()); value != lower.npos)
+        if (const size_t value = startsWith(at + verb.size());
+            value != lower.npos && // not "but 3 is close"
+            (verb != " but " || lower.find(" is ", value) >= lower.find_first_of(".\n", value)))
           found.push_back(value);
     }
   return found;
@@ -118,6 +128,9 @@ void addForeign(const std::string &lower, std::vector<size_t> &found) {
     each(noun, [&](size_t at) {
       if (const size_t value = behindVerb(at, true))
         found.push_back(value);
+      else if ((noun == "ответ" || noun == "उत्तर") && at < lower.size() && lower[at] == ' ' &&
+               startOfValue(lower, at + 1) != lower.npos)
+        found.push_back(at + 1);
     });
   for (const std::string_view noun : kForeignResults)
     each(noun, [&](size_t at) {

@@ -544,9 +544,13 @@ ExpressionPtr Parser::atom() {
     if (t.text == "C" && isOp("_"))
       if (ExpressionPtr binomial = chosen())
         return binomial;
-    if ((t.text == "\\angle" || t.text == "\\triangle") && at < end &&
-        tokens[at].kind == Kind::word)
-      return make(E::variable, t.text + tokens[at++].text); // no product: ABC is not ACB
+    if (t.text == "\\angle" || t.text == "\\triangle") { // no product: ABC is not ACB
+      const size_t braced = isOp("{") && isOp("}", 2), name = at + braced;
+      if (name < end && tokens[name].kind == Kind::word) {
+        at = name + 1 + braced;
+        return make(E::variable, t.text + tokens[name].text);
+      }
+    }
     return make(E::variable, t.text + subscript());
   case Kind::word: {
     auto function = kFunctions.find(t.text);

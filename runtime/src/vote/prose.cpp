@@ -1,5 +1,6 @@
 #include "vote/prose.h"
 
+#include "vote/number_words.h"
 #include "vote/wording.h"
 
 #include <algorithm>
@@ -15,6 +16,11 @@ bool joins(const std::string &text, size_t begin, size_t end) {
     return false;
   std::string words;
   for (size_t i = begin; i < end; ++i) {
+    if (text.compare(i, 2, "\\\\") == 0) { // the end of a row
+      words += ',';
+      ++i;
+      continue;
+    }
     size_t sign = 0; // spaces of TeX, signs of formulas
     for (const char *each : {"\\quad", "\\qquad", "\\ ", "\\,", "\\;", "\\[", "\\]", "\\(", "\\)"})
       if (text.compare(i, std::strlen(each), each) == 0)
@@ -114,7 +120,15 @@ bool announces(std::string_view prose) {
            {conclusion, std::string_view("是"), std::string_view("为"), std::string_view("等于")})
         if (prose.size() >= verb.size() && prose.substr(prose.size() - verb.size()) == verb)
           return prose == conclusion || verb != conclusion;
-  const std::vector<std::string> words = wordsOf(prose);
+  if (prose.find("beträgt ") != prose.npos) // die Fläche
+    return true;
+  std::vector<std::string> words = wordsOf(prose);
+  if (words.size() == 1 && prose.back() == ',' &&
+      among(words, {"solving", "simplifying", "evaluating", "rearranging"}))
+    return true;
+  while (words.size() > 1 && among({words.back()}, {"about", "approximately", "roughly", "around",
+                                                    "nearly", "exactly"}))
+    words.pop_back();
   if (words.empty() || denies(words))
     return false;
   const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
@@ -157,7 +171,12 @@ std::string_view withoutReason(std::string_view part) {
       ", approximately ", ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ",
       ", achieved ", ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
       " or approximately ", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
-      " (not "};
+      " (not ",
+      // what is thought of it
+      ", I think", ", I believe", ", I guess", ", if I ", ", unless I ", ", if my ", ", assuming ",
+      " assuming ", " (assuming ", " (I think", ", provided that ", ", but I'm ", ", but I am ",
+      " but I'm not ", " but I am not ", ", but I can", ", but I have", ", but I did",
+      ", but I don"};
   size_t end = part.size();
   for (const std::string_view begins : kReasons) {
     size_t at = part.find(begins);
@@ -179,10 +198,14 @@ std::string_view withoutReason(std::string_view part) {
         end = std::min(end, at + 1);
     }
   // ", so we are done" is a reason, ", so x = 3" is none
-  if (const size_t so = part.find(", so ");
-      so != std::string_view::npos &&
-      part.find_first_of("0123456789$\\=", so) == std::string_view::npos)
-    end = std::min(end, so);
+  const std::string last(part.substr(part.rfind(' ', end - (end > 0)) + 1));
+  const bool numeral = vote::numeralsForWords(bare(last)).has_value(); // ", so it is zero"
+  for (const std::string_view begins :
+       {", so ", ", though ", ", although ", ", but this ", ", but that "})
+    if (const size_t at = part.find(begins);
+        at != std::string_view::npos &&
+        part.find_first_of("0123456789$\\=", at) == std::string_view::npos && !numeral)
+      end = std::min(end, at);
   return part.substr(0, end);
 }
 

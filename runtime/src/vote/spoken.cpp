@@ -32,7 +32,14 @@ std::string valueOfChain(std::string_view prose, const std::string &formula) {
   static const std::set<std::string> amounts = {
       "area",   "volume", "perimeter", "sum",     "total",         "probability", "length",
       "number", "value",  "cost",      "product", "circumference", "average",     "mean",
-      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways"};
+      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways",
+      "work",   "energy", "force",     "speed",   "velocity",      "time",        "mass",
+      "trace",  "slope",  "current",   "voltage", "pressure",      "temperature", "density",
+      "height", "width",  "diameter",  "price",   "profit",        "determinant", "magnitude",
+      "weight", "depth",  "variance",  "degree",  "acceleration",  "power",       "resistance",
+      "charge", "rank",   "dimension", "order",   "frequency",     "wavelength",  "expectation"};
+  if (std::string rounding = valueOfRounding(formula); rounding != formula)
+    return among(wordsOf(lastSentence(prose)), amounts) ? rounding : formula;
   const size_t sign = formula.rfind('=');
   if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
     return formula;
@@ -70,9 +77,17 @@ std::optional<std::string> lastFormula(const std::string &text) {
     const size_t sign = formula.find('=');
     return sign != std::string::npos && formula.find_first_of("+-/") < sign;
   };
+  // AB^2 = 48, AB = 4\sqrt{3} says the latter
+  auto isSquareOf = [](const std::string &formula, const std::string &name) {
+    return formula.compare(0, name.size(), name) == 0 &&
+           formula.find_first_not_of(" {", name.size()) == formula.find('^') &&
+           formula.find('^') < formula.find('=');
+  };
+  const std::string named = trimmed(all.substr(0, std::min(all.find('='), all.size())));
   const bool sum = isSum(all);
   for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
-    if (const std::string each = content(first - 1); !sum || isSum(each)) // x + y = 5, x - y = 1
+    if (const std::string each = content(first - 1);
+        (!sum || isSum(each)) && !isSquareOf(each, named)) // x + y = 5, x - y = 1
       all.insert(0, each + ", ");
   const size_t before = first > 0 ? formulas[first - 1].after : 0;
   const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
@@ -124,7 +139,7 @@ std::optional<std::string> lastFormula(const std::string &text) {
     return all;
   if (announces(prose) && degrees && (tail == "C" || tail == "F"))
     return all;
-  if (announces(prose) && !joined && vote::isUnit(' ' + tail))
+  if (announces(prose) && !joined && (vote::isUnit(' ' + tail) || vote::isMeasureOf(all, tail)))
     return all;
   if (!announces(prose) || joined || wordsOf(tail).size() > 1)
     return std::nullopt;
@@ -216,12 +231,32 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   return says ? std::optional(content) : std::nullopt;
 }
 
+std::string valueOfRounding(const std::string &formula) {
+  constexpr std::string_view about = "\\approx";
+  const size_t sign = formula.find('='), at = formula.rfind(about);
+  if (sign == formula.npos || at == formula.npos || at < sign ||
+      !hasLetters(formula.substr(sign, at - sign)))
+    return formula;
+  const std::string value = trimmed(formula.substr(at + about.size()));
+  std::string number = value; // without its unit
+  for (const std::string_view upright : {"\\text{", "\\mathrm{", "\\textrm{"})
+    number.resize(std::min(number.find(upright), number.size()));
+  return number.empty() || hasLetters(number) || number.find(',') != number.npos ||
+                 !isBalanced(value)
+             ? formula
+             : value;
+}
+
 bool concludes(const std::string &text) {
   const std::vector<std::string> words = wordsOf(lastSentence(text));
   return !words.empty() && isConclusion(words[0]);
 }
 
-std::optional<std::string> spoken(const std::string &given, bool concludes) {
+std::optional<std::string> spoken(const std::string &text, bool concludes) {
+  std::string given = text; // with a hyphen for each sign of minus
+  constexpr std::string_view minus = "\u2212";
+  for (size_t at; (at = given.find(minus)) != given.npos;)
+    given.replace(at, minus.size(), "-");
   const size_t end = given.find_last_not_of(" \t\r\n*");
   if (end != std::string::npos && given[end] == '?')
     return std::nullopt;
@@ -235,6 +270,8 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
   }
   if (saysTwoThings(part))
     return std::nullopt;
+  if (auto numbers = statedNumbers(lastSentence(part)))
+    return numbers;
   if (auto formula = lastFormula(part))
     return formula;
   std::string_view sentence = withoutReason(lastSentence(part));
@@ -246,7 +283,11 @@ std::optional<std::string> spoken(const std::string &given, bool concludes) {
     if (const size_t at = sentence.rfind(sign); at != std::string_view::npos)
       sentence.remove_prefix(at + sign.size());
   auto number = onlyNumber(sentence, concludes);
-  return number ? number : onlyNumberOfHan(lastSentence(part), concludes);
+  if (!number)
+    number = onlyNumberOfHan(lastSentence(part), concludes);
+  if (number || among(wordsOf(ending), {"contradicts", "contradiction", "contradicting"}))
+    return number;
+  return plainStatement(part);
 }
 
 } // namespace m1rt

@@ -2,6 +2,8 @@
 #include "vote/statements.h"
 
 #include "vote/extraction.h"
+#include "vote/formulas.h"
+#include "vote/number_words.h"
 #include "vote/prose.h"
 #include "vote/units.h"
 #include "vote/wording.h"
@@ -10,9 +12,7 @@
 #include <set>
 
 namespace m1rt {
-namespace {
 
-// Length of the number that begins here: 12, 1,234.50, 2/3, -7, \$5; 0 if none does.
 size_t numberLength(std::string_view text, size_t at) {
   auto isDigit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
   size_t i = at;
@@ -24,9 +24,11 @@ size_t numberLength(std::string_view text, size_t at) {
   while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
                         isDigit(i + 1)))
     ++i;
-  i += i < text.size() && text[i] == '%';
-  return i - at;
+  const size_t percent = text.compare(i, 1, "%") == 0 ? 1 : text.compare(i, 2, " %") == 0 ? 2 : 0;
+  return i + percent - at;
 }
+
+namespace {
 
 // The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
 // leads to, or "so".
@@ -45,7 +47,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
       return bare(sentence.substr(digit));
   size_t begin = std::string_view::npos;
   for (const std::string_view verb : {" is ", " are ", " equals ", " get ", " gives ", " obtain ",
-                                      " it's ", " must be ", " has to be "}) {
+                                      " it's ", " beträgt ", " must be ", " has to be "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -73,18 +75,30 @@ std::optional<std::string> statedNumber(std::string_view given) {
   const std::vector<std::string> leading = wordsOf(before);
   if (denies(leading))
     return std::nullopt;
+  // "the height is 3 m and the width is 2 m": no one number
+  if (const size_t other = before.find(" and the "); other != before.npos)
+    if (const size_t first = before.rfind(" is ", other);
+        first != before.npos && numberLength(before, first + 4))
+      return std::nullopt;
   const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
-  for (const std::string_view filler : {"approximately ", "roughly ", "exactly ", "indeed "})
+  for (const std::string_view filler :
+       {"approximately ", "roughly ", "exactly ", "indeed ", "therefore ", "thus ", "then ",
+        "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to "})
     if (value.compare(0, filler.size(), filler) == 0)
       value.erase(0, filler.size());
+  if (const auto numerals = vote::numeralsForWords(value)) // is three hundred
+    return value;
   const size_t digit = value.find_first_not_of("-+$(\\");
   if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
       !isBalanced(value) || (exist && countsParts(wordsOf(value))))
     return std::nullopt;
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
-  if (number && (vote::isUnit(unit) || unit == "m²" || unit == "m³"))
+  if (number &&
+      (vote::isUnit(unit) ||
+       (!unit.empty() && unit[0] == ' ' && vote::isMeasureOf(value.substr(0, number), unit)) ||
+       unit == "m²" || unit == "m³"))
     return value.substr(0, number);
   if (wordsOf(value).size() <= 1)
     return value;
@@ -146,7 +160,8 @@ std::optional<std::string> chainEnd(std::string_view sentence) {
   const bool sums = words.size() > 1 && words[0] == "in" && words[1] == "total";
   if (words.empty() || sign == std::string_view::npos || sign == 0 ||
       !(sums || isConclusion(words[0])) || denies(words) ||
-      sentence.find_first_of("<>\\{}") != std::string_view::npos)
+      sentence.find_first_of("<>\\{}^") != std::string_view::npos ||
+      formulasOf(std::string(sentence)).size() > 1)
     return std::nullopt;
   const size_t last = sentence.find_last_not_of(' ', sign - 1);
   if (last == std::string_view::npos || sentence[last] < '0' || sentence[last] > '9')
@@ -157,7 +172,7 @@ std::optional<std::string> chainEnd(std::string_view sentence) {
   for (const std::string_view ending :
        {" left", " in total", " a day", " a week", " a month", " a year", " an hour", " per day",
         " per week", " per month", " per year", " each day", " each week"})
-    if (rest.size() > ending.size() &&
+    if (rest.size() >= ending.size() &&
         rest.compare(rest.size() - ending.size(), ending.size(), ending) == 0)
       return number && wordsOf(rest).size() - wordsOf(ending).size() < 2 &&
                      !vote::changesValue(rest.substr(0, rest.size() - ending.size()))
@@ -181,14 +196,71 @@ std::optional<std::string> boldWords(std::string_view sentence) {
   const std::string_view before = sentence.substr(0, begin);
   const std::vector<std::string> lead = wordsOf(before);
   const bool is = !lead.empty() && (lead.back() == "is" || lead.back() == "are");
-  return !words.empty() && is && announces(before) ? std::optional(words) : std::nullopt;
+  if (words.empty() || !is || !announces(before))
+    return std::nullopt;
+  const size_t number = numberLength(words, 0); // **1200 J**
+  const bool measured = number && number < words.size() && words[number] == ' ' &&
+                        vote::isMeasureOf(words.substr(0, number), words.substr(number));
+  return measured ? words.substr(0, number) : words;
+}
+
+// The letter of "I would go with option B" and "this matches choice (A)".
+std::optional<std::string> pickedLetter(std::string_view sentence) {
+  const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
+  const std::vector<std::string> words = wordsOf(end);
+  if (end.size() < 2 || words.size() < 4 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
+      std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
+    return std::nullopt;
+  const std::string &before = words[words.size() - 2];
+  const bool noun = among({before}, {"option", "choice", "answer"}) &&
+                    among(words, {"go", "choose", "pick", "select", "matches", "match",
+                                  "corresponds", "correspond", "guess"});
+  const bool chosen = isConclusion(words[0]) && among({before}, {"choose", "pick", "select"});
+  const bool right = before == "is" && end[end.size() - 2] == '(' &&
+                     among({words.begin(), words.end() - 2}, {"correct", "right"});
+  return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
+}
+
+// "so the statement is false"
+std::optional<std::string> statedTruth(std::string_view sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t n = words.size();
+  const bool says = n > 3 && isConclusion(words[0]) && words[n - 2] == "is" &&
+                    (words[n - 1] == "true" || words[n - 1] == "false") &&
+                    among({words[n - 3]}, {"statement", "claim", "proposition", "conjecture",
+                                           "assertion", "answer"});
+  return says && !denies({words.begin(), words.end() - 1}) ? std::optional(words[n - 1])
+                                                           : std::nullopt;
+}
+
+// Two values that are one amount, at the end of a conclusion: "so it takes 3 hours and 20 minutes".
+std::optional<std::string> statedAmounts(std::string_view sentence) {
+  static const std::set<std::string> larger = {"hours",  "hour", "feet", "minutes",
+                                               "minute", "days", "day",  "weeks",
+                                               "pounds", "foot", "years"},
+                                     smaller = {"minutes", "minute", "inches", "inch",   "seconds",
+                                                "hours",   "hour",   "days",   "ounces", "months"};
+  const std::vector<std::string> words = wordsOf(sentence);
+  const size_t n = words.size(), first = sentence.find_first_of("0123456789");
+  if (n < 4 || first == sentence.npos || !isConclusion(words[0]) || denies(words))
+    return std::nullopt;
+  const std::string value = bare(sentence.substr(first));
+  const std::vector<std::string> units = wordsOf(value);
+  const size_t second = value.find_first_of("0123456789", value.find(' '));
+  const bool both = (units.size() == 2 || (units.size() == 3 && units[1] == "and")) &&
+                    larger.count(units[0]) && smaller.count(units.back()) && second != value.npos;
+  if (!both || numberLength(value, 0) != value.find(' ') || sentence[first - 1] != ' ' ||
+      numberLength(value, second) != value.find(' ', second) - second)
+    return std::nullopt;
+  const std::vector<std::string> before = wordsOf(sentence.substr(0, first));
+  return vote::changesValue(before.back()) ? std::nullopt : std::optional(value);
 }
 
 // The letter of "Hence, option B is correct" and "so (D) is the correct answer".
 std::optional<std::string> chosenLetter(std::string_view sentence) {
   static const std::set<std::string> nouns = {"the", "option", "choice", "answer", "statement"},
-                                     closing = {"the",    "correct", "right",
-                                                "answer", "option",  "choice"};
+                                     closing = {"the",    "correct", "right", "answer",
+                                                "option", "choice",  "one"};
   const std::vector<std::string> words = wordsOf(sentence);
   size_t i = !words.empty() && isConclusion(words[0]);
   const bool bracketed = sentence.size() > 3 && sentence[0] == '(' && sentence[2] == ')';
@@ -221,7 +293,10 @@ std::optional<std::string> statedName(std::string_view sentence) {
       "sunday",    "january", "april",     "february", "june",   "july",
       "september", "october", "november",  "december"};
   const std::vector<std::string> words = wordsOf(sentence);
-  const std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
+  std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
+  if (words.size() > 2 && words[words.size() - 2] == "is" && daysAndMonths.count(words.back()) &&
+      !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
+    return last;
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
       last[0] < 'A' || last[0] > 'Z' ||
       !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
@@ -277,9 +352,21 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
   return isFormula(value) && isBalanced(value) ? std::optional(value) : std::nullopt;
 }
 
+std::optional<std::string> statedNumbers(std::string_view sentence) {
+  for (const std::string_view verb : {" is ", " are "})
+    for (const std::string_view all :
+         {"all real numbers", "all reals", "the set of all real numbers"}) {
+      const size_t at = sentence.rfind(std::string(verb) + std::string(all));
+      if (at != sentence.npos && !denies(wordsOf(sentence.substr(0, at))))
+        return bare(sentence.substr(at + verb.size()));
+    }
+  return std::nullopt;
+}
+
 std::optional<std::string> statedIn(std::string_view sentence) {
-  for (const auto say : {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd,
-                         boldWords, chosenLetter, statedName})
+  for (const auto say :
+       {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd, boldWords, chosenLetter,
+        pickedLetter, statedName, statedTruth, statedAmounts})
     if (auto said = say(sentence))
       return said;
   return std::nullopt;
@@ -287,10 +374,28 @@ std::optional<std::string> statedIn(std::string_view sentence) {
 
 std::optional<std::string> statedNone(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
-  const bool says = words.size() == 5 && isConclusion(words[0]) && words[1] == "there" &&
-                    (words[2] == "is" || words[2] == "are") && words[3] == "no" &&
-                    (words[4] == "solution" || words[4] == "solutions");
-  return says ? std::optional<std::string>("no solution") : std::nullopt;
+  const size_t n = words.size();
+  if (n < 5)
+    return std::nullopt;
+  const auto begin = words.begin() + isConclusion(words[0]), end = words.end();
+  auto ends = [&](const std::vector<std::string> &with) {
+    return size_t(end - begin) > with.size() &&
+           std::equal(with.begin(), with.end(), end - ptrdiff_t(with.size()));
+  };
+  if ((begin != words.begin() || among(words, {"limit"})) && ends({"does", "not", "exist"}) &&
+      size_t(end - begin) < 8)
+    return "does not exist";
+  static const std::set<std::string> kinds = {"real", "integer", "valid", "such", "possible"};
+  const bool solution = words.back() == "solution" || words.back() == "solutions";
+  const auto no = end - 2 - (kinds.count(words[n - 2]) != 0);
+  if (begin == words.begin() || !solution || no <= begin + 1 || *no != "no")
+    return std::nullopt;
+  const bool exist =
+      no == begin + 2 && *begin == "there" && (begin[1] == "is" || begin[1] == "are");
+  const bool has = no[-1] == "has" && no - begin < 6; // so the equation has no solution
+  const bool real = words[n - 2] == "real";
+  return exist || has ? std::optional<std::string>(real ? "no real solutions" : "no solution")
+                      : std::nullopt;
 }
 
 std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
@@ -318,11 +423,19 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       plain += sentence[i];
     else if (sentence[i] == '*')
       ++i;
+  if (const size_t ways = plain.find(" ways to ");
+      ways != plain.npos && plain.find_first_of("0123456789", ways) == plain.npos)
+    plain.resize(ways + 5); // to choose two of five
   const std::vector<std::string> words = wordsOf(plain);
-  const bool sums = words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
-                    (words[1] == "conclusion" || words[1] == "total" || words[2] == "result");
-  if (words.size() < 3 || !(concludes || sums || isConclusion(words[0])) || denies(words) ||
-      among(words, actions) || plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
+  const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
+                     (words[1] == "makes" || words[1] == "s");
+  const bool sums =
+      makes || (words.size() > 2 && words[0] == "all" && words[1] == "in" && words[2] == "all") ||
+      (words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
+       (words[1] == "conclusion" || words[1] == "total" || words[2] == "result"));
+  if ((words.size() < 3 && !makes) || !(concludes || sums || isConclusion(words[0])) ||
+      denies(words) || among(words, actions) ||
+      plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
     return std::nullopt;
   std::optional<std::string> found;
   for (size_t i = 0; i < plain.size();) {
@@ -365,6 +478,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
           !(behind[k] == "each" && k < 3))
         return std::nullopt;
     if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+      return std::nullopt;
+    if (makes && (behind.size() > 2 || among(behind, {"times"}))) // that's 3 times what we need
       return std::nullopt;
     if (countsParts(behind))
       return std::nullopt;

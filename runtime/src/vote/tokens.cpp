@@ -107,17 +107,19 @@ const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"ctg", "cot"},
                                                       {"tg", "tan"}};
 const std::set<std::string> kKept = {
-    "frac",   "sqrt",     "binom",   "sin",     "cos",   "tan",  "cot",    "sec", "csc",  "arcsin",
-    "arccos", "arctan",   "sinh",    "cosh",    "tanh",  "ln",   "log",    "exp", "coth", "arccot",
-    "sech",   "overline", "begin",   "end",     "boxed", "fbox", "max",    "min", "gcd",  "lcm",
-    "csch",   "lfloor",   "rfloor",  "lceil",   "rceil", "over", "choose", "sum", "prod", "arcsinh",
-    "arcsec", "arccsc",   "arccosh", "arctanh", "cis",   "abs"};
+    "frac",   "sqrt",   "binom",  "sin",      "cos",    "tan",    "cot",     "sec",     "csc",
+    "arcsin", "arccos", "arctan", "sinh",     "cosh",   "tanh",   "ln",      "log",     "exp",
+    "coth",   "arccot", "sech",   "overline", "begin",  "end",    "boxed",   "fbox",    "max",
+    "min",    "gcd",    "lcm",    "csch",     "lfloor", "rfloor", "lceil",   "rceil",   "over",
+    "choose", "sum",    "prod",   "arcsinh",  "arcsec", "arccsc", "arccosh", "arctanh", "cis",
+    "abs",    "asin",   "acos",   "atan",     "asinh",  "acosh",  "atanh"};
 // Names that \operatorname, \mathrm and \text give to functions.
 const std::set<std::string> kUprightFunctions = {
     "sin",     "cos",     "tan",     "cot",    "sec",    "csc",  "arcsin", "arccos", "arctan",
     "arccot",  "arcsec",  "arccsc",  "sinh",   "cosh",   "tanh", "coth",   "sech",   "csch",
     "arcsinh", "arccosh", "arctanh", "ln",     "log",    "exp",  "max",    "min",    "gcd",
-    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis",    "abs"};
+    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis",    "abs",    "asin",
+    "acos",    "atan",    "asinh",   "acosh",  "atanh",  "tg",   "ctg"};
 // Length of a thousands separator between digits at `at`, three digits of which follow and no
 // fourth; 0 if there is none. `commas`: a bare comma is one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
@@ -632,7 +634,9 @@ private:
   }
 
   // \vec{v}, \vec v and \mathbb{R}, as \vecv and \mathbbR; false where no letter follows.
-  bool marked(const std::string &name) {
+  bool marked(std::string name) {
+    if (name == "overrightarrow")
+      name = "vec";
     size_t begin = s.find_first_not_of(' ', at);
     const bool group = begin != std::string::npos && s[begin] == '{';
     if (group)

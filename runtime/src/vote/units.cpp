@@ -29,19 +29,30 @@ const std::set<std::string> kUnits = {
 
 // Abbreviations, as they are spelled, and the names that they stand for.
 const std::map<std::string, std::string> kSymbols = {
-    {"nm", "nanometer"},  {"µm", "micrometer"},  {"mm", "millimeter"}, {"cm", "centimeter"},
-    {"dm", "decimeter"},  {"m", "meter"},        {"km", "kilometer"},  {"in", "inch"},
-    {"ft", "foot"},       {"yd", "yard"},        {"mi", "mile"},       {"ms", "millisecond"},
-    {"s", "second"},      {"sec", "second"},     {"secs", "second"},   {"min", "minute"},
-    {"mins", "minute"},   {"h", "hour"},         {"hr", "hour"},       {"hrs", "hour"},
-    {"mg", "milligram"},  {"g", "gram"},         {"kg", "kilogram"},   {"lb", "pound"},
-    {"lbs", "pound"},     {"oz", "ounce"},       {"l", "liter"},       {"L", "liter"},
-    {"ml", "milliliter"}, {"mL", "milliliter"},  {"mph", "mph"},       {"kph", "kph"},
-    {"kmh", "kph"},       {"Hz", "hertz"},       {"N", "newton"},      {"J", "joule"},
-    {"kJ", "kilojoule"},  {"kWh", "kWh"},        {"W", "watt"},        {"kW", "kilowatt"},
-    {"Pa", "pascal"},     {"kPa", "kilopascal"}, {"A", "ampere"},      {"V", "volt"},
-    {"Ω", "ohm"},         {"mol", "mole"},       {"K", "kelvin"},      {"USD", "dollar"},
-    {"¢", "cent"},        {"EUR", "euro"},       {"GBP", "GBP"},       {"INR", "rupee"}};
+    {"nm", "nanometer"},    {"µm", "micrometer"},    {"mm", "millimeter"},
+    {"cm", "centimeter"},   {"dm", "decimeter"},     {"m", "meter"},
+    {"km", "kilometer"},    {"in", "inch"},          {"ft", "foot"},
+    {"yd", "yard"},         {"mi", "mile"},          {"ms", "millisecond"},
+    {"s", "second"},        {"sec", "second"},       {"secs", "second"},
+    {"min", "minute"},      {"mins", "minute"},      {"h", "hour"},
+    {"hr", "hour"},         {"hrs", "hour"},         {"mg", "milligram"},
+    {"g", "gram"},          {"kg", "kilogram"},      {"lb", "pound"},
+    {"lbs", "pound"},       {"oz", "ounce"},         {"l", "liter"},
+    {"L", "liter"},         {"ml", "milliliter"},    {"mL", "milliliter"},
+    {"mph", "mph"},         {"kph", "kph"},          {"kmh", "kph"},
+    {"Hz", "hertz"},        {"N", "newton"},         {"J", "joule"},
+    {"kJ", "kilojoule"},    {"kWh", "kWh"},          {"W", "watt"},
+    {"kW", "kilowatt"},     {"Pa", "pascal"},        {"kPa", "kilopascal"},
+    {"A", "ampere"},        {"V", "volt"},           {"Ω", "ohm"},
+    {"mol", "mole"},        {"K", "kelvin"},         {"USD", "dollar"},
+    {"eV", "electronvolt"}, {"keV", "keV"},          {"MeV", "MeV"},
+    {"GeV", "GeV"},         {"kHz", "kilohertz"},    {"MHz", "megahertz"},
+    {"GHz", "gigahertz"},   {"mA", "milliampere"},   {"mV", "millivolt"},
+    {"kV", "kilovolt"},     {"MPa", "megapascal"},   {"GPa", "gigapascal"},
+    {"MJ", "megajoule"},    {"kN", "kilonewton"},    {"MW", "megawatt"},
+    {"mW", "milliwatt"},    {"kcal", "kilocalorie"}, {"atm", "atmosphere"},
+    {"¢", "cent"},          {"EUR", "euro"},         {"GBP", "GBP"},
+    {"INR", "rupee"}};
 // Without a plural s, in lower case.
 const std::set<std::string> kNames = {
     "millimeter", "millimetre", "centimeter", "centimetre", "decimeter", "meter",   "metre",
@@ -166,6 +177,15 @@ bool isMeasure(const std::string &unit) {
   }
   // "8 hours per day" may be said of hours
   return units > 0 && complete && !(times > 1 && times == units);
+}
+
+bool isMeasureOf(const std::string &number, const std::string &unit) {
+  const std::vector<std::string> parts = partsOf(unit);
+  const bool letter = parts.size() == 1 && parts[0].size() == 1;
+  const bool measured = number.find('.') != number.npos || number.find("10^") != number.npos ||
+                        (letter && parts[0][0] >= 'A' && parts[0][0] <= 'Z');
+  const bool coulomb = letter && parts[0] == "C" && number.find("10^") != number.npos;
+  return !unit.empty() && (measured || !letter) && (coulomb || isMeasure(unit));
 }
 
 bool isSameUnit(const std::string &a, const std::string &b) {

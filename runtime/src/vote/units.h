@@ -16,6 +16,9 @@ bool isUnit(const std::string &words);
 // "dollars". Not words that measure nothing ("apples", "units"), and no ratios of two times.
 bool isMeasure(const std::string &unit);
 
+// Whether it is one behind this number: "9.8 m"; "5 m" may be a product.
+bool isMeasureOf(const std::string &number, const std::string &unit);
+
 // Whether two units are the same one: "ft" and "feet", but not "ft" and "in".
 bool isSameUnit(const std::string &a, const std::string &b);
 

@@ -340,7 +340,7 @@ ValuePtr Reader::readTransposed(size_t begin, size_t end, int depth) {
 }
 
 // Whether a minus stands between sets: \mathbb{R} - \{2\}, (0, 2) - \{1\}, \{1, 2\} - \{1\}, but
-// not in \{x\} - \{y\}, which may be fractional parts.
+// not in \{x\} - \{y\} and (x + 1) - \{x\}, which may be fractional parts.
 bool Reader::isBetweenSets(size_t begin, size_t sign, size_t end) const {
   if (sign == begin || sign + 1 == end)
     return false;
@@ -349,9 +349,10 @@ bool Reader::isBetweenSets(size_t begin, size_t sign, size_t end) const {
     return sign == begin + 1;
   if (!isOp(tokens[sign + 1], "\\{"))
     return false;
-  return isOp(left, ")") || isOp(left, "]") ||
-         (isOp(tokens[begin], "\\{") && isOp(left, "\\}") &&
-          !findTop(begin + 1, sign - 1, {","}).empty());
+  const bool interval = (isOp(left, ")") || isOp(left, "]")) &&
+                        (isOp(tokens[begin], "(") || isOp(tokens[begin], "["));
+  return (interval || (isOp(tokens[begin], "\\{") && isOp(left, "\\}"))) &&
+         !findTop(begin + 1, sign - 1, {","}).empty();
 }
 
 // A \setminus B, or with a minus. Null for others.

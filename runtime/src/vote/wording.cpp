@@ -108,6 +108,44 @@ bool isShare(const std::string &word) {
   return (ends("th") || ends("ths")) && !others.count(word);
 }
 
+// "4July1776" and "July4th1776" as "july 4 1776"; nothing for what is no date with a month's name.
+std::optional<std::string> namedDate(const std::string &plain) {
+  std::string text; // without "the" and "on" in front of it
+  for (const char c : plain)
+    text += c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+  for (const char *lead : {"on", "the"})
+    if (text.rfind(lead, 0) == 0)
+      text.erase(0, std::string(lead).size());
+  static const std::set<std::string> months = {"january",   "february", "march",    "april",
+                                               "may",       "june",     "july",     "august",
+                                               "september", "october",  "november", "december"};
+  std::string words[2], numbers[2]; // beside a number: the words before and behind it
+  size_t at = 0;
+  auto take = [&](bool digits) {
+    const size_t begin = at;
+    while (at < text.size() && (digits ? isDigit(text[at]) : isLetter(text[at])))
+      ++at;
+    return text.substr(begin, at - begin);
+  };
+  for (int k = 0; k < 2; ++k) {
+    words[k] = take(false);
+    at += k == 1 && at < text.size() && (text[at] == ' ' || text[at] == ',');
+    numbers[k] = take(true);
+  }
+  if (at != text.size() || numbers[0].empty() || numbers[0].size() > 2)
+    return std::nullopt;
+  std::string &month = words[0].empty() ? words[1] : words[0], &behind = words[1];
+  for (const char *ending : {"st", "nd", "rd", "th"}) // 4th July, July 4th
+    if (behind.rfind(ending, 0) == 0)
+      behind.erase(0, 2);
+  if (behind.rfind("of", 0) == 0)
+    behind.erase(0, 2);
+  if (!months.count(month) || (&month != &behind && !behind.empty()) ||
+      (!numbers[1].empty() && numbers[1].size() != 4))
+    return std::nullopt;
+  return month + " " + numbers[0] + " " + numbers[1];
+}
+
 } // namespace
 
 std::vector<std::string> wordsOf(const Token &t) {
@@ -227,9 +265,12 @@ std::vector<std::string> namedThings(const std::string &text) {
         letter += c;
     return letter.size() == 1 ? std::vector<std::string>{letter} : std::vector<std::string>();
   }
-  if (words.size() == 2 && (words[0] == "a" || words[0] == "an" || first == "the") &&
-      isProse(lower(words[1])))
+  const bool article = words[0] == "a" || words[0] == "an" || first == "the";
+  if (article && words.size() == 2 && isProse(lower(words[1])))
     return {words[1]};
+  if (article && words.size() == 3 && isProse(lower(words[1])) && isProse(lower(words[2])) &&
+      !kModifiers.count(lower(words[1])) && isLetter(words[1].back())) // a right triangle
+    return {words[1] + " " + words[2]};
   if (words.size() > 1 && words.back() == "only") // II only
     words.pop_back();
   if (words.size() > 1 && first == "only")
@@ -265,7 +306,10 @@ std::vector<std::string> namedThings(const std::string &text) {
 }
 
 std::optional<std::string> dateIn(const std::string &text) {
-  constexpr size_t longest = 12;
+  constexpr size_t longest = 12, longestNamed = 40;
+  if (text.size() < longestNamed)
+    if (auto date = namedDate(plainText(text)))
+      return date;
   if (text.size() > longest)
     return std::nullopt;
   std::string date, lengths; // lengths: of its numbers
@@ -302,6 +346,12 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
       i += 5;
     else if (!isBlank(latex[i]) && std::string("\\,.{}$~!;").find(latex[i]) == std::string::npos)
       time += latex[i] >= 'A' && latex[i] <= 'Z' ? static_cast<char>(latex[i] + 32) : latex[i];
+  }
+  for (const char *twelve : {"", "12", "12:00"}) {
+    if (time == twelve + std::string("noon"))
+      return "12:00pm";
+    if (time == twelve + std::string("midnight"))
+      return "12:00am";
   }
   auto digitsUpTo = [&](size_t from, size_t to) {
     return from < to && to - from <= 2 &&

@@ -29,8 +29,8 @@ std::string plainText(const std::string &latex);
 // without its article, or without "option" or "answer:" before a letter. None for others.
 std::vector<std::string> namedThings(const std::string &text);
 
-// 2020-1-31 for 2020-01-31, and 1/31/2020 for 01/31/2020: no difference and no quotient. Nothing
-// for others.
+// 2020-1-31 for 2020-01-31, and 1/31/2020 for 01/31/2020: no difference and no quotient; "july 4 "
+// for July 4 and the 4th of July. Nothing for others.
 std::optional<std::string> dateIn(const std::string &text);
 
 // 3:30 p.m. and 3 pm, as "3:30pm" and "3:00pm": without its half of the day it would be another

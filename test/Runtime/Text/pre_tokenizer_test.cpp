@@ -104,6 +104,14 @@ TEST(RegexTranslation, KeepsOnigurumasMeaning) {
   EXPECT_EQ(cut(R"(\s+)", "a\u180e\u3000b", false), (V{"a\u180e", "\u3000", "b"}));
   EXPECT_EQ(cut(R"([^\s]+)", "a\u180e b", false), (V{"a\u180e", " ", "b"}));
   EXPECT_EQ(cut(R"(\w+)", "e\u0301_x-y", false), (V{"e\u0301_x", "-", "y"}));
+  EXPECT_EQ(cut(R"(\w+)", "\u2160Ⓐ½-²", false), (V{"\u2160Ⓐ½", "-", "²"}));
+  EXPECT_EQ(cut(R"([\w]+)", "aⒶ½b", false), (V{"aⒶ", "½", "b"})); // not in a class
+  EXPECT_EQ(cut(R"([a-z]\b)", "e\u0301x½y ", false), (V{"e\u0301x½", "y", " "}));
+  EXPECT_EQ(cut(R"([a-z]\B)", "e\u0301y ", false), (V{"e", "\u0301y "}));
+  // A script, and not what is also used with it.
+  EXPECT_EQ(cut(R"(\p{Han}+)", "a数、学b", false), (V{"a", "数", "、", "学", "b"}));
+  EXPECT_EQ(cut(R"([^\P{Han}b]+)", "a数、b", false), (V{"a", "数", "、b"}));
+  EXPECT_EQ(cut(R"(\p{^Hiragana}+)", "ひ、ら", false), (V{"ひ", "、", "ら"}));
   EXPECT_EQ(cut(R"(\u6570+)", "a数数b", false), (V{"a", "数数", "b"}));
   EXPECT_EQ(cut(R"([]a]+)", "x]ay", false), (V{"x", "]a", "y"}));
   std::string translated, error;
@@ -113,6 +121,7 @@ TEST(RegexTranslation, KeepsOnigurumasMeaning) {
       {R"([a-z&&[^b]])", "a class intersection (&&) at offset 4"},
       {R"([\S])", "\\S inside a character class at offset 1"},
       {R"(a{2}+)", "'+' after an interval at offset 4"},
+      {R"(x(?i)'st)", "'st' without regard to case at offset 6"}, // a single letter folds to them
       {R"((?m:.))", "the option m at offset 2"}};
   for (const auto &[pattern, message] : refused) {
     EXPECT_FALSE(translateRegex(pattern, translated, error)) << pattern;

@@ -272,7 +272,8 @@ nothing
 }
 
 # Single features: expressions, then whitespace and statements.
-EXPRESSIONS = """1 + 2 * 3 - 4 / 2 ; 7 // 2 ; -7 // 2 ; 7 % 3 ; -7 % 3 ; 7.5 % 2 ; 2 ** 10 ; 2 ** -1 ; -2 ** 2 ; 1 / 3 ; 10 / 5 ; 1e3 ; 1.5e-7 ; 1e16 ; 123456789.125 ; 1_000
+EXPRESSIONS = """missing | int ; missing | int(3) ; missing | float(1) ; messages[0].q | int ; missing | last ; missing | first | upper ; 3.0 is odd ; -3.0 is odd ; 4.0 is even ; 2.5 is even ; missing is odd
+1 + 2 * 3 - 4 / 2 ; 7 // 2 ; -7 // 2 ; 7 % 3 ; -7 % 3 ; 7.5 % 2 ; 2 ** 10 ; 2 ** -1 ; -2 ** 2 ; 1 / 3 ; 10 / 5 ; 1e3 ; 1.5e-7 ; 1e16 ; 123456789.125 ; 1_000
 'a' ~ 1 ~ none ~ true ~ 2.0 ; 'a' 'b' ; "q'q" ; 'a\\n\\tb\\x41\\u00e9\\\\' ; 'ab' * 3 ; [1] + [2, 3] ; (1, 2) + (3,) ; ()
 [1, 'two', 3.0, none, true, {'k': [1]}] ; {'a': 1, "b": {'c': "d'e"}} ; (1,) ; ['a"b', "a'b", 'a\\nb']
 1 == 1.0 ; 1 == true ; 'a' == 'a' ; [1, 2] == [1, 2] ; {'a': 1} == {'a': 1} ; none == none ; 1 != 2 ; 1 < 2 < 3 ; 1 < 3 > 2 ; 3 < 2 < 1 ; 'a' < 'b' ; [1, 2] < [1, 3]

@@ -1,0 +1,242 @@
+// A last sentence that announces nothing and says one value: "Janet makes $18 every day."
+#include "vote/statements.h"
+
+#include "vote/extraction.h"
+#include "vote/formulas.h"
+#include "vote/prose.h"
+#include "vote/wording.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace m1rt {
+namespace {
+
+using Words = std::vector<std::string>;
+
+struct OnlyValue {
+  size_t begin, end; // with the signs around it
+  std::string content;
+  bool formula, time;
+};
+
+// Of a formula, what no command says: without their names, and without upright text.
+std::string withoutCommands(const std::string &latex) {
+  std::string plain;
+  for (size_t i = 0; i < latex.size(); ++i) {
+    if (latex[i] != '\\') {
+      plain += latex[i];
+      continue;
+    }
+    const size_t name = i + 1;
+    while (i + 1 < latex.size() && isLetter(latex[i + 1]))
+      ++i;
+    const std::string command = latex.substr(name, i + 1 - name);
+    if (command == "text" || command == "mathrm")
+      i = std::min(latex.find('}', i), latex.size());
+    plain += ' ';
+  }
+  return plain + ' ';
+}
+
+// The only formula, number or time of day of a sentence; nothing where there are several.
+std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
+  if (const std::vector<Formula> formulas = formulasOf(sentence); !formulas.empty()) {
+    const Formula &one = formulas[0];
+    const std::string content = trimmed(contentOf(sentence, one)),
+                      others = sentence.substr(0, one.before) + sentence.substr(one.after);
+    if (formulas.size() > 1 || !isFormula(withoutCommands(content)) ||
+        others.find_first_of("0123456789$\\") != others.npos)
+      return std::nullopt;
+    return OnlyValue{one.before, one.after, content, true, false};
+  }
+  auto isDigit = [&](size_t at) {
+    return at < sentence.size() && sentence[at] >= '0' && sentence[at] <= '9';
+  };
+  std::optional<OnlyValue> found;
+  for (size_t i = 0; i < sentence.size();) {
+    size_t length = numberLength(sentence, i);
+    if (!length) {
+      ++i;
+      continue;
+    }
+    const bool time = length < 3 && sentence[i + length - 1] != '%' &&
+                      sentence.compare(i + length, 1, ":") == 0 && isDigit(i + length + 1) &&
+                      isDigit(i + length + 2) && !isDigit(i + length + 3);
+    length += time ? 3 : 0;
+    const size_t end = i + length;
+    const bool begins = i == 0 || sentence[i - 1] == ' ',
+               ends = end == sentence.size() || sentence[end] == ' ' || sentence[end] == ',' ||
+                      sentence.compare(end, 2, "°") == 0;
+    if (found || !begins || !ends)
+      return std::nullopt;
+    found = OnlyValue{i, end, sentence.substr(i, length), false, time};
+    i = end;
+  }
+  return found;
+}
+
+// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says.
+bool saysMore(const Words &words) {
+  static const std::set<std::string> more = {
+      "would",      "could",   "should",  "may",      "can",       "let",        "consider",
+      "check",      "try",     "when",    "while",    "until",     "before",     "after",
+      "ago",        "than",    "least",   "most",     "between",   "more",       "less",
+      "fewer",      "from",    "case",    "step",     "note",      "recall",     "example",
+      "however",    "wait",    "but",     "first",    "second",    "next",       "then",
+      "each",       "every",   "because", "since",    "given",     "times",      "twice",
+      "thrice",     "half",    "third",   "quarter",  "double",    "triple",     "two",
+      "three",      "four",    "five",    "six",      "seven",     "eight",      "nine",
+      "ten",        "dozen",   "hundred", "thousand", "million",   "billion",    "one",
+      "another",    "other",   "either",  "or",       "where",     "which",      "who",
+      "originally", "extra",   "already", "usually",  "initially", "additional", "still",
+      "i",          "we",      "you",     "my",       "our",       "us",         "also",
+      "both",       "for",     "by",      "minus",    "plus",      "hmm",        "question",
+      "problem",    "formula", "rule",    "theorem",  "as",        "digits",     "values",
+      "degree",     "answer",  "per",     "let"};
+  return denies(words) || countsParts(words) || among(words, more);
+}
+
+// What the words in front of a value end with, if that leads to it: "makes", "made a profit of",
+// "drops to", "is left with", "arrives at".
+bool leads(Words words, bool time) {
+  static const std::set<std::string> verbs = {
+      "makes",    "made",     "earns",     "earned",   "takes",    "took",     "gets",     "got",
+      "has",      "had",      "have",      "needs",    "needed",   "pays",     "paid",     "spends",
+      "spent",    "saves",    "saved",     "costs",    "sells",    "sold",     "buys",     "bought",
+      "receives", "received", "walks",     "walked",   "runs",     "ran",      "eats",     "ate",
+      "equals",   "gives",    "gave",      "totals",   "weighs",   "weighed",  "travels",  "drives",
+      "traveled", "drove",    "scored",    "scores",   "owes",     "collects", "produces", "raised",
+      "charges",  "lasts",    "collected", "produced", "contains", "holds",    "was",      "were",
+      "covers",   "covered",  "drinks",    "uses",     "used",     "consumes", "requires", "are",
+      "leaves",   "means",    "becomes",   "measures", "is",       "reads",    "make",     "earn",
+      "spend",    "cost",     "pay"};
+  static const std::map<std::string, std::set<std::string>> particles = {
+      {"to",
+       {"drops", "dropped", "rises", "rose", "falls", "fell", "increases", "increased", "comes",
+        "came", "amounts", "up", "adds", "converges", "grows", "grew", "decreases", "decreased",
+        "tends"}},
+      {"with", {"up", "left"}}};
+  static const std::set<std::string> ofTime = {
+      "arrives", "arrived", "leaves",   "ends",   "home", "begins", "starts", "departs",
+      "lands",   "returns", "finishes", "finish", "meet", "school", "work"};
+  static const std::set<std::string> fillers = {
+      "about", "exactly", "approximately", "roughly", "around", "only", "now"};
+  static const std::set<std::string> amounts = {"total", "profit", "average", "sum", "maximum"};
+  const auto n = [&] { return words.size(); };
+  while (n() > 1 && fillers.count(words.back()))
+    words.pop_back();
+  if (n() > 3 && words.back() == "of" && amounts.count(words[n() - 2]) &&
+      (words[n() - 3] == "a" || words[n() - 3] == "an"))
+    words.resize(n() - 3);
+  if (n() < 2)
+    return false;
+  if (time)
+    return words.back() == "at" && ofTime.count(words[n() - 2]);
+  if (const auto particle = particles.find(words.back()); particle != particles.end())
+    return particle->second.count(words[n() - 2]) != 0;
+  return verbs.count(words.back()) != 0;
+}
+
+// "12.5% of the water remains.", "12 apples remain."
+bool isRemainder(const OnlyValue &value, const Words &behind) {
+  constexpr size_t most = 3;
+  const bool share = value.content.back() == '%' && behind.size() > 2 && behind[0] == "of";
+  return value.begin == 0 && !behind.empty() && (share || behind.size() <= most) &&
+         among({behind.back()}, {"remains", "remain"});
+}
+
+// Without "every day", "per hour" and "a week", which say how long.
+Words withoutPeriods(const Words &behind) {
+  static const std::set<std::string> leading = {"every", "each", "per", "a", "an"},
+                                     periods = {"day",  "days",  "week",   "month", "year",
+                                                "hour", "night", "minute", "second"};
+  Words kept;
+  for (size_t i = 0; i < behind.size(); ++i)
+    if (leading.count(behind[i]) && i + 1 < behind.size() && periods.count(behind[i + 1]))
+      ++i;
+    else
+      kept.push_back(behind[i]);
+  return kept;
+}
+
+// "21 more", "13 years younger than Bob", "5 dollars more to buy it": a conclusion says how much two
+// differ. Only these are left to a conclusion; `behind` is then without them.
+bool leadsToDifference(Words &behind) {
+  static const std::set<std::string> comparatives = {
+      "more",    "fewer",   "less",    "younger", "older",  "taller", "longer",
+      "shorter", "heavier", "lighter", "faster",  "slower", "cheaper"};
+  const auto at = std::find_if(behind.begin(), behind.end(), [](const std::string &word) {
+    return comparatives.count(word) != 0;
+  });
+  if (at == behind.end() || at - behind.begin() > 2)
+    return false;
+  const auto than = std::find_if(
+      at, behind.end(), [](const std::string &word) { return word == "than" || word == "to"; });
+  Words kept(behind.begin(), at);
+  kept.insert(kept.end(), at + 1, than);
+  const Words compared(than, behind.end());
+  if (among(compared, {"half", "twice", "times", "if", "what"}))
+    return false;
+  behind = kept;
+  return true;
+}
+
+} // namespace
+
+std::optional<std::string> plainStatement(std::string_view text) {
+  constexpr size_t longest = 160, mostBefore = 12, mostBehind = 8;
+  static const std::set<std::string> general = {"a",   "an",   "any",   "all",  "some", "no",
+                                                "if",  "in",   "there", "here", "add",  "divide",
+                                                "and", "with", "to",    "what", "how"};
+  const size_t last = text.find_last_not_of(" \t\r\n*.!");
+  if (last == text.npos)
+    return std::nullopt;
+  std::string_view own = lastSentence(text.substr(0, last + 1));
+  const size_t clause = own.rfind(", so ");
+  const bool so = clause != own.npos; // of two clauses the last
+  if (so)
+    own.remove_prefix(clause + 2);
+  const size_t first = own.find_first_not_of(" *_");
+  const bool plain =
+      own.size() < longest && first != own.npos && own.find('?') == own.npos &&
+      own.find("...") == own.npos &&
+      (so || (own[first] >= 'A' && own[first] <= 'Z') || (own[first] >= '0' && own[first] <= '9'));
+  if (!plain)
+    return std::nullopt;
+  std::string sentence; // without the signs of bold text, \$ as $
+  for (size_t i = first; i < own.size(); ++i)
+    if (own.substr(i, 2) == "**")
+      ++i;
+    else if (own.substr(i, 2) != "\\$")
+      sentence += own[i];
+  const auto value = onlyValueOf(sentence);
+  if (!value)
+    return std::nullopt;
+  const std::string lead = sentence.substr(0, value->begin), rest = sentence.substr(value->end);
+  const Words before = wordsOf(lead), behind = wordsOf(rest);
+  if (before.size() > mostBefore || behind.size() > mostBehind ||
+      (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
+    return std::nullopt;
+  if (!value->formula && isRemainder(*value, behind) && !saysMore(behind))
+    return value->content;
+  Words said = withoutPeriods(behind), subject = before;
+  const bool concludes = !before.empty() && isConclusion(before[0]);
+  if (concludes)
+    subject.erase(subject.begin());
+  if (concludes && !leadsToDifference(said) && !so && before.back() != "to" && !value->formula)
+    return std::nullopt; // onlyNumber() knows why
+  if (before.size() == 2 && before[0] == "there" && before[1] == "are" && !said.empty() &&
+      among({said.back()}, {"left", "remaining", "total", "altogether"}) && !saysMore(said))
+    return value->content;
+  if (subject.size() > 3 && subject[0] == "each" && subject[1] == "of") // each of them
+    subject.erase(subject.begin());
+  if (subject.empty() || general.count(subject[0]) || subject[0].size() == 1 || saysMore(subject) ||
+      saysMore(said) || (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
+      !leads(before, value->time))
+    return std::nullopt;
+  return value->formula ? valueOfRounding(value->content) : value->content;
+}
+
+} // namespace m1rt
