@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 namespace m1k::cuda {
 
@@ -67,7 +68,38 @@ static int slot_depth(const LinearChain &f) {
   return best;
 }
 
+/// Whether blocks meet before each product: it reads what others may have written since they last
+/// did, or writes what others may still read or have written.
+static std::vector<bool> meetings_of(const LinearChain &f) {
+  struct Use {
+    const std::string &role;
+    const Linear &facts;
+  };
+  auto is_output = [](const std::string &role) {
+    return role == "out" || role == "normed" || role == "squares_out";
+  };
+  std::multimap<std::string, Use> since; // by operand
+  std::vector<bool> meets;
+  for (const LinearChain::Product &product : f.products) {
+    bool must = false;
+    for (const auto &[role, name] : product.operands)
+      for (auto [use, end] = since.equal_range(name); use != end; ++use) {
+        const auto &[before, by] = use->second;
+        const bool own = role == "residual" && before == "out" && by.n == product.facts.n &&
+                         by.out_stride == product.facts.residual_stride;
+        must |= (is_output(role) || is_output(before)) && !own;
+      }
+    if (must)
+      since.clear();
+    meets.push_back(must);
+    for (const auto &[role, name] : product.operands)
+      since.insert({name, {role, product.facts}});
+  }
+  return meets;
+}
+
 Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
+  const std::vector<bool> meets = meetings_of(f);
   // As in ChainTraits.
   const int depth = slot_depth(f), slot_bytes = 8 * (depth * 2 + 64);
   constexpr int threads = 256 + 32, most_tiles = 4,
@@ -108,6 +140,7 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
     Facts facts;
     add_facts(facts, linear);
     facts.number("kXColumn", product.x_column);
+    facts.flag("kMeets", meets[i]);
     facts.number("kSquaresOut", squares_of(tiles));
     facts.number("kTiles", ceil_div(of_block, groups));
     const std::string name = symbol + "_facts_" + std::to_string(i);

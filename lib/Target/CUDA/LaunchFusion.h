@@ -101,6 +101,9 @@ private:
     Fusion fusion;
     llvm::SmallVector<std::pair<std::string, Operand>> operands; // by the chain's own names
   };
+  /// Moves the commands that may be parts of chains next to one another, as far as what they read
+  /// and write allows.
+  void gather(llvm::function_ref<bool(mlir::Operation *)> isPart);
   /// False, and the run as it was: the product cannot follow.
   bool append(Run &run, const Product &product);
 

@@ -238,6 +238,33 @@ TEST(Describe, SlotsOfChainsFitRows) {
   }
 }
 
+// Blocks of a chain meet before a product that reads what others of them have written, and not
+// before one of the same rows, or whose residual they have left themselves.
+TEST(Describe, BlocksOfChainsMeetWhereTheyMust) {
+  LinearChain chain;
+  auto add = [&](Linear f, std::vector<std::pair<std::string, std::string>> operands) {
+    chain.products.push_back({f, 0, std::move(operands)});
+  };
+  Linear sum = linear(3072, 3072), wider = linear(4096, 3072), after = linear(4096, 3072);
+  sum.has_residual = wider.has_residual = true;
+  sum.residual_stride = sum.out_stride;
+  wider.residual_stride = sum.out_stride;
+  sum.out_type = Type::f32;
+  add(sum, {{"x", "x0"}, {"weight", "w0"}, {"residual", "h0"}, {"out", "h1"}});
+  add(sum, {{"x", "x1"}, {"weight", "w1"}, {"residual", "h1"}, {"out", "h2"}});  // its own
+  add(after, {{"x", "x1"}, {"weight", "w2"}, {"out", "y"}});                     // reads none of it
+  add(wider, {{"x", "x0"}, {"weight", "w3"}, {"residual", "h2"}, {"out", "z"}}); // of other blocks
+  add(linear(64, 4096), {{"x", "y"}, {"weight", "w4"}, {"out", "last"}}); // written before they met
+  add(linear(64, 4096), {{"x", "z"}, {"weight", "w5"}, {"out", "y"}});    // written since
+  const Description description = describe(chain, "k");
+  ASSERT_EQ(description.error, "");
+  const std::string &source = description.kernels[0].source;
+  std::string meets;
+  for (size_t at = 0; (at = source.find("kMeets = ", at)) != std::string::npos; ++at)
+    meets += source[at + 9];
+  EXPECT_EQ(meets, "ffftft");
+}
+
 // Operands come in the order of m1c::KernelSpec, without the absent ones.
 TEST(Describe, OperandsFollowTheContract) {
   SelectiveScan scan = m1_scan();
