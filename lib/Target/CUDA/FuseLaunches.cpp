@@ -227,11 +227,12 @@ plan::LaunchOp FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol,
     tokenBytes += part.getTokenBytes();
     logitRowBytes += part.getLogitRowBytes();
   }
+  (domain == RowDomain::logit_rows ? logitRowBytes : tokenBytes) -= fusion.saved;
   plan::LaunchOp last = fusion.parts.back();
   OpBuilder b(last);
-  auto made = plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX,
-                                     rowsPerGroup, fusion.label, tokenBytes - fusion.saved,
-                                     logitRowBytes, ArrayAttr());
+  auto made =
+      plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX,
+                             rowsPerGroup, fusion.label, tokenBytes, logitRowBytes, ArrayAttr());
   for (plan::LaunchOp part : fusion.parts) {
     replaced.insert(part.getKernel());
     part.erase();
