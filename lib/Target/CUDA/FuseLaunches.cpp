@@ -34,6 +34,10 @@ public:
 
 private:
   bool readKernels();
+  const KernelSpec *specOf(plan::LaunchOp launch) const override {
+    auto found = specs.find(launch.getKernel());
+    return found == specs.end() ? nullptr : &found->second;
+  }
   Step stepOf(Operation *op) const override;
   Operand operandAt(const Step &step, size_t position) override;
   bool fuseRounding(Step step);
@@ -83,6 +87,7 @@ private:
   llvm::DenseMap<Value, Product *> writers;
   llvm::DenseMap<Operation *, Product *> readers; // by the product's own launch
 
+  m1::PassStatistic numAttentions{*this, "attentions"};
   m1::PassStatistic numConvolutions{*this, "convolutions"};
   m1::PassStatistic numProjections{*this, "projections"};
   m1::PassStatistic numScanNorms{*this, "scan-norms"};
@@ -149,10 +154,10 @@ bool FuseLaunchesPass::readKernels() {
 
 Step FuseLaunchesPass::stepOf(Operation *op) const {
   auto launch = dyn_cast_or_null<plan::LaunchOp>(op);
-  auto found = launch ? specs.find(launch.getKernel()) : specs.end();
-  if (found == specs.end() || found->second.operands.size() != launch.getBuffers().size())
+  const KernelSpec *spec = launch ? specOf(launch) : nullptr;
+  if (!spec || spec->operands.size() != launch.getBuffers().size())
     return {};
-  return {launch, &found->second};
+  return {launch, spec};
 }
 
 Operand FuseLaunchesPass::operandAt(const Step &step, size_t position) {
@@ -705,6 +710,7 @@ void FuseLaunchesPass::runOnOperation() {
     scanFuser.finish();
     for (Product &product : products)
       replaceProduct(product);
+    numAttentions += AttentionFuser(*this, function, *chip).fuse();
     if (chains)
       numChains += ProductChains(*this, function, *chip).chain(products);
     numConvolutions += scanFuser.convolutions;

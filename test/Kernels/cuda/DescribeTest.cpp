@@ -33,6 +33,17 @@ Attention m1_attention() {
   return f;
 }
 
+/// Its decode step with the write of keys and values.
+AttentionStep m1_attention_step() {
+  AttentionStep f;
+  f.attention = m1_attention();
+  f.attention.decode = true;
+  f.turned = f.table_stride = 128;
+  f.k_stride = f.v_stride = 5120;
+  f.counters = 8;
+  return f;
+}
+
 GatedDelta qwen_delta() { // of Qwen3-Next
   GatedDelta f;
   f.heads = 32;
@@ -96,6 +107,18 @@ TEST(Describe, NamesContradictions) {
   attention.window = 8;
   attention.decode = attention.shared = true;
   EXPECT_NE(describe(attention, "k").error.find("window"), std::string::npos);
+  AttentionStep step = m1_attention_step();
+  step.turned = 130;
+  EXPECT_NE(describe(step, "k").error.find("columns that turn"), std::string::npos);
+  step = m1_attention_step();
+  step.attention.kv_type = Type::i8;
+  EXPECT_NE(describe(step, "k").error.find("a cache of bf16"), std::string::npos);
+  step = m1_attention_step();
+  step.attention.head_dim = 16;
+  step.turned = 16;
+  Tuning large;
+  large.multiprocessors = 300;
+  EXPECT_NE(describe(step, "k", large).error.find("no room"), std::string::npos);
   Linear wide = linear(64, 64);
   wide.max_rows = 17;
   EXPECT_NE(describe(wide, "k").error.find("max_rows"), std::string::npos);
@@ -280,6 +303,12 @@ TEST(Describe, OperandsFollowTheContract) {
             (std::vector<std::string>{"q", "cache", "sequence_starts", "context_lengths",
                                       "block_tables", "out", "workspace"}));
   EXPECT_GT(d.workspace_bytes, 0);
+  d = describe(m1_attention_step(), "k");
+  ASSERT_EQ(d.kernels.size(), 1u);
+  EXPECT_EQ(d.kernels[0].operands,
+            (std::vector<std::string>{"q", "k", "v", "table", "cache", "sequence_starts",
+                                      "context_lengths", "block_tables", "out", "workspace",
+                                      "counters"}));
 }
 
 // The grid's columns times what a block owns cover all channels, for channel counts that divide by
@@ -696,6 +725,14 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(attention, "attention", tuning));
   attention.head_dim = 64;
   all.push_back(describe(attention, "attention_64", tuning));
+  AttentionStep step = m1_attention_step();
+  for (int heads : {24, 80}) // one tile of a kv head's, and two
+    for (int head_dim : {64, 128}) {
+      step.attention.heads = heads;
+      step.attention.head_dim = step.turned = head_dim;
+      all.push_back(describe(step, "attention_step_" + std::to_string(heads) + "_" +
+                                       std::to_string(head_dim)));
+    }
   attention.head_dim = 128;
   f32.type = f32.kv_type = Type::f32;
   all.push_back(describe(f32, "attention_f32"));
