@@ -22,12 +22,24 @@
 //
 // A pair's pages are those that its token sees, from the one in which the window begins on.
 //
+// With kStep, for few sequences, one launch is all of it, and the turning of queries and keys and
+// the write into the cache before it, too: q, k and v are what the projection left. A block turns
+// the queries of its pairs; one that has a pair's last page turns the token's key, and puts it and
+// the value into the page's rows in shared memory and into the cache, where nobody reads them. The
+// last of the blocks that leave partial sums of a pair adds them all up, in order of the blocks:
+// each counts itself in `counters` when its own are there, which a launch at the step's beginning
+// has cleared (clear_counters). Launched early, a block asks for pages of older tokens before it
+// waits: no launch of the step writes them.
+//
 // With kPrefix the leading pages that attention_prefix has taken (prefix_pages of each sequence, at
 // least one fewer than it has) are passed over: a pair begins with the sums that it left there.
 //
 // Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); kTakenOffset, of
 // an int in the workspace that attention_warpgroup finds at 0, or negative; kPrefix, and with it
-// kSlots and kPrefixOffset as in attention_prefix.cuh; tuning: kBlocks, kStages, kTensor.
+// kSlots and kPrefixOffset as in attention_prefix.cuh; kStep, and with it kTurned (columns of a
+// head that turn, cosines and sines of half as many in a row of the table; 0: none), kKeyStride,
+// kValueStride, kTableStride, kCounters (of a sequence, in all launches); tuning: kBlocks, kStages,
+// kTensor.
 #ifndef M1K_ATTENTION_DECODE_CUH
 #define M1K_ATTENTION_DECODE_CUH
 
@@ -117,11 +129,87 @@ struct PageCursor {
   int unit_head, sequence, page, pages;
 };
 
+// Two columns of a head that turn by one angle, or two others: pair i of kD / 2.
+template <class F> struct HeadPair {
+  int low, high;
+  float at_low, at_high;
+
+  M1K_DEVICE void load(const typename F::T *head, int i) {
+    constexpr int kHalf = F::kTurned / 2;
+    low = i < kHalf ? i : i + kHalf;
+    high = low + (i < kHalf ? kHalf : F::kD / 2 - kHalf);
+    at_low = to_float(head[low]);
+    at_high = to_float(head[high]);
+  }
+  M1K_DEVICE void turn(const float *angles) {
+    constexpr int kHalf = F::kTurned / 2;
+    if (kHalf == 0 || low >= kHalf)
+      return;
+    const float cosine = angles[low], sine = angles[low + kHalf];
+    const float turned = at_low * cosine - at_high * sine;
+    at_high = at_high * cosine + at_low * sine;
+    at_low = turned;
+  }
+  M1K_DEVICE void store(typename F::T *head) const {
+    head[low] = from_float<typename F::T>(at_low);
+    head[high] = from_float<typename F::T>(at_high);
+  }
+};
+
+// The blocks that have a pair's pages, from `first` on of all that are laid end to end.
+struct PairBlocks {
+  int first, count;
+
+  M1K_DEVICE PairBlocks(u64 first_unit, u64 pages, u64 units, u64 blocks)
+      : first(int(((first_unit + 1) * blocks - 1) / units)),
+        count(int(((first_unit + pages) * blocks - 1) / units) - first + 1) {}
+};
+
+// Adds up the partial sums of a pair of `heads` heads, in order of the blocks. `weights` and
+// `inverse`, in shared memory, are of heads · kBlocks and heads floats.
 template <class F>
-M1K_DEVICE void
-attention_split(const typename F::T *q, const typename F::KT *cache, const int *sequence_starts,
-                const int *context_lengths, const int *block_tables, const int *prefix_slots,
-                const int *prefix_pages, typename F::T *out, float *workspace, m1_dims dims) {
+M1K_DEVICE void join_parts(PairBlocks of, int heads, const float *workspace, float *weights,
+                           float *inverse, typename F::T *out) {
+  constexpr int kThreads = 128, kD = F::kD;
+  const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
+  auto slot = [&](int i) { return 2 * (of.first + i) + (i == 0 ? 1 : 0); };
+  auto read = [](const float *from) { return F::kStep ? load_shared(from) : *from; };
+  // Each block's weight, and one over the mass, a warp a head.
+  for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
+    int lane = threadIdx.x % 32;
+    float peak = kNever, mass = 0.0f;
+    for (int i = lane; i < of.count; i += 32)
+      peak = fmaxf(peak, read(scalars + (slot(i) * F::kGroup + h) * 2));
+    peak = lane_max<32>(peak);
+    for (int i = lane; i < of.count; i += 32) {
+      const float *pair = scalars + (slot(i) * F::kGroup + h) * 2;
+      float weight = ex2(read(pair) - peak);
+      weights[h * F::kBlocks + i] = weight;
+      mass += weight * read(pair + 1);
+    }
+    mass = lane_sum<32>(mass);
+    if (lane == 0)
+      inverse[h] = 1.0f / mass;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < heads * kD; i += kThreads) {
+    int h = i / kD;
+    float total = 0.0f;
+#pragma unroll 8
+    for (int b = 0; b < of.count; ++b)
+      total += weights[h * F::kBlocks + b] *
+               read(workspace + static_cast<long long>(slot(b)) * F::kGroup * kD + i);
+    out[i] = from_float<typename F::T>(total * inverse[h]);
+  }
+}
+
+template <class F>
+M1K_DEVICE void attention_split(const typename F::T *q, const typename F::T *k,
+                                const typename F::T *v, const float *table,
+                                const typename F::KT *cache, const int *sequence_starts,
+                                const int *context_lengths, const int *block_tables,
+                                const int *prefix_slots, const int *prefix_pages,
+                                typename F::T *out, float *workspace, int *counters, m1_dims dims) {
   using R = AttentionTraits<F>;
   using T = typename F::T;
   constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
@@ -156,9 +244,10 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
   here.page = int(begin % sums.total) - sums.before;
   here.pages = contexts.pages(here.sequence);
 
-  // Stores a pair's sums: the end result when the block saw all its pages. value(h, k) is
-  // unnormalised.
-  auto finish = [&](int first_page, int last_page, auto top, auto mass, auto value) {
+  // Stores a pair's sums, up to a page of all that are laid end to end: the end result when the
+  // block saw all its pages. value(h, k) is unnormalised. `spare`: memory that is free then.
+  auto finish = [&](int first_page, int last_page, auto top, auto mass, auto value,
+                    [[maybe_unused]] u64 last_unit, [[maybe_unused]] float *spare) {
     int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
     int head = kv_head * R::kRatio + part * F::kGroup,
         heads = min(F::kGroup, R::kRatio - part * F::kGroup);
@@ -178,11 +267,26 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         scalars[2 * h] = top(h);
         scalars[2 * h + 1] = mass(h);
       }
+      if constexpr (F::kStep) {
+        const PairBlocks of(last_unit - last_page, here.pages, units, blocks);
+        __shared__ int arrived;
+        __threadfence();
+        __syncthreads();
+        if (threadIdx.x == 0)
+          arrived = atomicAdd(counters + here.sequence * F::kCounters + here.unit_head, 1);
+        __syncthreads();
+        if (arrived != of.count - 1)
+          return;
+        __threadfence();
+        const long long row = sequence_starts[here.sequence];
+        join_parts<F>(of, heads, workspace, spare + F::kGroup, spare,
+                      out + row * F::kOutStride + head * kD);
+      }
     }
   };
 
   if constexpr (!F::kTensor) {
-    static_assert(!F::kPrefix, "shared prefixes need tensor cores");
+    static_assert(!F::kPrefix && !F::kStep, "they need tensor cores");
     static_assert(F::kTensor || GenericAttention<F>::kFloats * 4 <= F::kSharedBytes,
                   "the launch reserves too little shared memory");
     GenericAttention<F> attention;
@@ -199,7 +303,7 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
       finish(
           here.page, here.page + count, [&](int h) { return attention.top[h]; },
           [&](int h) { return attention.mass[h]; },
-          [&](int h, int k) { return attention.sums[h * kD + k]; });
+          [&](int h, int k) { return attention.sums[h * kD + k]; }, 0, nullptr);
       __syncthreads();
       unit += count;
       if (unit < end) {
@@ -208,7 +312,8 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
       }
     }
   } else {
-    constexpr int kTiles = F::kGroup / 8, kRow = R::kRow, kSteps = kD / 16;
+    constexpr int kTiles = F::kGroup / 8, kRow = R::kRow, kSteps = kD / 16,
+                  kOwn = min_of(F::kGroup, R::kRatio);
     static_assert(F::kGroup % 8 == 0 && kD % 16 == 0, "tensor cores need whole tiles");
     // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima
     // and masses.
@@ -220,6 +325,11 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
     static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes,
                   "the launch reserves too little shared memory");
     static_assert(kMergeBytes <= kStageBytes, "a stage holds the sums of four warps");
+    static_assert(!F::kStep || (!kCodes && !F::kPrefix && !F::kRagged &&
+                                kOwn * (F::kBlocks + 1) * 4 <= kStageBytes &&
+                                kStages * kStageBytes + F::kGroup * kRow * 2 <= F::kSharedBytes),
+                  "behind the stages a block holds queries");
+    [[maybe_unused]] T *turned = reinterpret_cast<T *>(m1k_shared + kStages * kStageBytes);
     auto stage_k = [&](int stage) {
       return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes);
     };
@@ -242,7 +352,7 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         int context = context_lengths[ahead.sequence],
             before = (contexts.first_page(ahead.sequence) + ahead.page) * kPage,
             kv_head = ahead.unit_head / R::kParts;
-        int valid = context - before, hidden = first_seen<F>(context) - before;
+        int valid = context - before - F::kStep, hidden = first_seen<F>(context) - before;
         if constexpr (kCodes) {
           codes_of(stage).template copy<kThreads>(cache, page, kv_head, valid, hidden);
         } else {
@@ -261,6 +371,17 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i)
       copy_next();
+    if constexpr (F::kStep) {
+      q = wait_for_predecessors(q);
+      k = wait_for_predecessors(k);
+      v = wait_for_predecessors(v);
+      table = wait_for_predecessors(table);
+      cache = wait_for_predecessors(cache);
+      out = wait_for_predecessors(out);
+      workspace = wait_for_predecessors(workspace);
+      counters = wait_for_predecessors(counters);
+      launch_successor();
+    }
 
     u32 query[kTiles][kSteps][2];
     float output[kTiles][kSteps][4], top[kTiles][2], mass[kTiles][2];
@@ -304,10 +425,59 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
                                                prefix[place * kD + k * 16 + half * 8 + g] * weight;
           }
     };
+    // With kStep: the queries of a pair turn on their way to shared memory, and the token's key and
+    // value are read, turn, and go to the page's rows and to the cache.
+    auto angles_of = [&](int sequence) {
+      return table + sequence_starts[sequence] * static_cast<long long>(F::kTableStride);
+    };
+    [[maybe_unused]] auto turn_queries = [&](const T *q_row, int heads) {
+      const float *angles = angles_of(here.sequence);
+#pragma unroll 4
+      for (int i = threadIdx.x; i < F::kGroup * (kD / 2); i += kThreads) {
+        const int h = i / (kD / 2);
+        HeadPair<F> pair;
+        pair.load(q_row + (h < heads ? h : 0) * kD, i % (kD / 2));
+        pair.turn(angles);
+        pair.store(turned + h * kRow);
+      }
+    };
+    constexpr int kRowPairs = ceil_div(kD, kThreads);
+    [[maybe_unused]] HeadPair<F> newest[kRowPairs];
+    [[maybe_unused]] auto read_newest = [&] {
+      const long long row = sequence_starts[here.sequence];
+      const int kv_head = here.unit_head / R::kParts;
+#pragma unroll
+      for (int p = 0; p < kRowPairs; ++p) {
+        const int i = min(int(threadIdx.x) + p * kThreads, kD - 1);
+        newest[p].load((i < kD / 2 ? k + row * F::kKeyStride : v + row * F::kValueStride) +
+                           kv_head * kD,
+                       i % (kD / 2));
+        if (i < kD / 2)
+          newest[p].turn(angles_of(here.sequence));
+      }
+    };
+    [[maybe_unused]] auto write_newest = [&](bf16 *keys, bf16 *values) {
+      if constexpr (F::kStep) {
+        const int place = (context_lengths[here.sequence] - 1) % kPage, page = page_at(here),
+                  kv_head = here.unit_head / R::kParts;
+#pragma unroll
+        for (int p = 0; p < kRowPairs; ++p) {
+          const int i = int(threadIdx.x) + p * kThreads;
+          if (i >= kD)
+            break;
+          newest[p].store((i < kD / 2 ? keys : values) + place * kRow);
+          if (here.unit_head % R::kParts == 0)
+            newest[p].store(const_cast<typename F::KT *>(
+                                page_rows<F>(cache, page, i < kD / 2 ? 0 : 1, kv_head)) +
+                            place * kD);
+        }
+      }
+    };
     bool begins = true;
     int first_page = here.page;
     for (long long page_unit = begin; page_unit < end; ++page_unit) {
       int own = context_lengths[here.sequence] - contexts.first_page(here.sequence) * kPage;
+      [[maybe_unused]] const bool begun = begins;
       if (begins) {
         begins = false;
         first_page = here.page;
@@ -351,7 +521,7 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
 #pragma unroll
           for (int k = 0; k < kSteps; ++k) {
 #pragma unroll
-            for (int half = 0; half < (kCodes ? 0 : 2); ++half) {
+            for (int half = 0; half < (kCodes || F::kStep ? 0 : 2); ++half) {
               const T *from = q_row + (n * 8 + g) * kD + k * 16 + half * 8 + t * 2;
               u32 low = 0, high = 0;
               if (n * 8 + g < heads)
@@ -369,13 +539,34 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         if constexpr (F::kPrefix)
           if (here.page == 0 && warp == 0)
             take_prefix(heads);
+        if constexpr (F::kStep)
+          turn_queries(q_row, heads);
       }
+      [[maybe_unused]] const bool has_newest = F::kStep && here.page + 1 == here.pages;
+      if constexpr (F::kStep)
+        if (has_newest)
+          read_newest();
       copy_async_wait<kStages - 2>();
       __syncthreads();
       copy_next(); // into the stage that every warp left before the barrier
 
-      const bf16 *k_page = stage_k(int((page_unit - begin) % kStages)),
-                 *v_page = stage_v(int((page_unit - begin) % kStages));
+      bf16 *k_page = stage_k(int((page_unit - begin) % kStages)),
+           *v_page = stage_v(int((page_unit - begin) % kStages));
+      if constexpr (F::kStep) {
+        if (has_newest) {
+          write_newest(k_page, v_page);
+          __syncthreads();
+        }
+        if (begun)
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+              for (int half = 0; half < 2; ++half)
+                query[n][k][half] = *reinterpret_cast<const u32 *>(turned + (n * 8 + g) * kRow +
+                                                                   k * 16 + half * 8 + t * 2);
+      }
       const CodeStage<F> codes = codes_of(int((page_unit - begin) % kStages));
       int valid = own - here.page * kPage - warp * 16; // of this warp's positions
       // Those of them that lie before the window; some in a pair's first page alone.
@@ -552,7 +743,8 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
             [&](int h) { return join(h, [&](int w) { return merge_mass[w * F::kGroup + h]; }); },
             [&](int h, int k) {
               return join(h, [&](int w) { return merge[(w * F::kGroup + h) * kMergeRow + k]; });
-            });
+            },
+            u64(page_unit + 1), merge);
         // The next copy to this stage comes after a barrier of the loop.
         begins = true;
       }
@@ -568,7 +760,6 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
                                   const int *prefix_pages, typename F::T *out,
                                   const float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
-  constexpr int kThreads = 128, kD = F::kD;
   int sequence = blockIdx.y, unit_head = blockIdx.x;
   if (sequence >= dims.sequences)
     return;
@@ -578,50 +769,21 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
     return;
   PageSums sums = sum_pages<F, true>(contexts, [&](int) { return sequence; });
   u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
-  u64 first = static_cast<u64>(unit_head) * sums.total + sums.before, last = first + pages - 1;
-  int first_block = int(((first + 1) * blocks - 1) / units),
-      last_block = int(((last + 1) * blocks - 1) / units);
-  if (first_block == last_block)
+  u64 first = static_cast<u64>(unit_head) * sums.total + sums.before;
+  const PairBlocks of(first, pages, units, blocks);
+  if (of.count == 1)
     return;
   int kv_head = unit_head / R::kParts, part = unit_head % R::kParts;
   int head = kv_head * R::kRatio + part * F::kGroup,
       heads = min(F::kGroup, R::kRatio - part * F::kGroup);
-  int count = last_block - first_block + 1;
-  const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
-  auto slot = [&](int i) { return 2 * (first_block + i) + (i == 0 ? 1 : 0); };
-  // Each block's weight, and one over the mass, a warp a head. Of no more heads than there are:
-  // shared memory that a multiprocessor keeps for this launch, the product behind it, which begins
-  // before it has ended, lacks as first cache (Llama-3.2-3B at batch 1 on an H200: 2.75 ms a step
-  // with 12 KB a block, 2.28 with little).
+  // Of no more heads than there are: shared memory that a multiprocessor keeps for this launch, the
+  // product behind it, which begins before it has ended, lacks as first cache (Llama-3.2-3B at
+  // batch 1 on an H200: 2.75 ms a step with 12 KB a block, 2.28 with little).
   constexpr int kOwn = F::kGroup < R::kRatio ? F::kGroup : R::kRatio;
   __shared__ float weights[kOwn * F::kBlocks], inverse[kOwn];
-  for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
-    int lane = threadIdx.x % 32;
-    float peak = kNever, mass = 0.0f;
-    for (int i = lane; i < count; i += 32)
-      peak = fmaxf(peak, scalars[(slot(i) * F::kGroup + h) * 2]);
-    peak = lane_max<32>(peak);
-    for (int i = lane; i < count; i += 32) {
-      const float *pair = scalars + (slot(i) * F::kGroup + h) * 2;
-      float weight = ex2(pair[0] - peak);
-      weights[h * F::kBlocks + i] = weight;
-      mass += weight * pair[1];
-    }
-    mass = lane_sum<32>(mass);
-    if (lane == 0)
-      inverse[h] = 1.0f / mass;
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < heads * kD; i += kThreads) {
-    int h = i / kD;
-    float total = 0.0f;
-#pragma unroll 8
-    for (int b = 0; b < count; ++b)
-      total += weights[h * F::kBlocks + b] *
-               workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
-    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] =
-        from_float<typename F::T>(total * inverse[h]);
-  }
+  join_parts<F>(of, heads, workspace, weights, inverse,
+                out + sequence_starts[sequence] * static_cast<long long>(F::kOutStride) +
+                    head * F::kD);
 }
 
 } // namespace m1k

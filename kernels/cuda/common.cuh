@@ -147,6 +147,13 @@ template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
   return operand;
 }
 
+// What another block of this launch has written: from where all see it, not from a first cache.
+M1K_DEVICE float load_shared(const float *from) {
+  float v;
+  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(from));
+  return v;
+}
+
 // 16 bytes that this kernel does not write. Unlike __ldg it may follow wait_for_predecessors(): the
 // data need not have been constant before. Unlike a plain load it may be moved past stores.
 M1K_DEVICE uint4 load_16(const void *from) {

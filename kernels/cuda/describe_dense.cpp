@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 namespace m1k::cuda {
 
@@ -67,7 +68,38 @@ static int slot_depth(const LinearChain &f) {
   return best;
 }
 
+/// Whether blocks meet before each product: it reads what others may have written since they last
+/// did, or writes what others may still read or have written.
+static std::vector<bool> meetings_of(const LinearChain &f) {
+  struct Use {
+    const std::string &role;
+    const Linear &facts;
+  };
+  auto is_output = [](const std::string &role) {
+    return role == "out" || role == "normed" || role == "squares_out";
+  };
+  std::multimap<std::string, Use> since; // by operand
+  std::vector<bool> meets;
+  for (const LinearChain::Product &product : f.products) {
+    bool must = false;
+    for (const auto &[role, name] : product.operands)
+      for (auto [use, end] = since.equal_range(name); use != end; ++use) {
+        const auto &[before, by] = use->second;
+        const bool own = role == "residual" && before == "out" && by.n == product.facts.n &&
+                         by.out_stride == product.facts.residual_stride;
+        must |= (is_output(role) || is_output(before)) && !own;
+      }
+    if (must)
+      since.clear();
+    meets.push_back(must);
+    for (const auto &[role, name] : product.operands)
+      since.insert({name, {role, product.facts}});
+  }
+  return meets;
+}
+
 Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
+  const std::vector<bool> meets = meetings_of(f);
   // As in ChainTraits.
   const int depth = slot_depth(f), slot_bytes = 8 * (depth * 2 + 64);
   constexpr int threads = 256 + 32, most_tiles = 4,
@@ -108,6 +140,7 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
     Facts facts;
     add_facts(facts, linear);
     facts.number("kXColumn", product.x_column);
+    facts.flag("kMeets", meets[i]);
     facts.number("kSquaresOut", squares_of(tiles));
     facts.number("kTiles", ceil_div(of_block, groups));
     const std::string name = symbol + "_facts_" + std::to_string(i);
@@ -504,7 +537,21 @@ static bool takes_tensor_cores(const Attention &f) {
 
 bool can_share_prefixes(const Attention &f) { return takes_tensor_cores(f) && f.window == 0; }
 
-Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
+/// Q heads that a block attends with at once. On tensor cores eight are one tile; sixteen share a
+/// read of the cache while their outputs still fit the registers.
+static int group_of(const Attention &f, bool tensor) {
+  const int ratio = f.heads / f.kv_heads;
+  return !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
+}
+
+int counters_of(const AttentionStep &step) {
+  const Attention &f = step.attention;
+  return f.kv_heads * int(ceil_div(f.heads / f.kv_heads, group_of(f, true)));
+}
+
+/// With `step`, whose attention is `f`: that.
+static Description describe_attention(const Attention &f, const AttentionStep *step,
+                                      const std::string &symbol, const Tuning &tuning) {
   Description description;
   if (f.heads <= 0 || f.kv_heads <= 0 || f.heads % f.kv_heads != 0)
     description.error = "expected heads to be a multiple of kv_heads, got " +
@@ -541,9 +588,7 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
                         " bytes of shared memory in a block";
     return description;
   }
-  // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs
-  // still fit the registers.
-  int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
+  int group = group_of(f, tensor);
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
   int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
   // Two blocks a multiprocessor, of codes three: half the bytes need more of them on the way, and
@@ -556,9 +601,21 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
       codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / 3 - 1024 : 112 * 1024;
   int stages = std::clamp(std::min(budget, tuning.block_shared_bytes) / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
+  if (step)
+    shared += group * (f.head_dim + 8) * 2; // queries that have turned
   int per_multiprocessor = std::clamp(blocks_per_multiprocessor(tuning, shared), 1, 4);
   int blocks = tuning.multiprocessors *
                (tensor ? std::min(per_multiprocessor, at_once) : per_multiprocessor);
+
+  if (step && (!tensor || codes || f.shared || !f.decode))
+    description.error = "one launch attends in decode on tensor cores, to a cache of bf16";
+  else if (step && std::min(group, ratio) * (blocks + 1) * 4 > stage)
+    description.error = "a page has no room for the weights of all blocks";
+  else if (step && (step->turned < 0 || step->turned > f.head_dim || step->turned % 2))
+    description.error = "expected an even number of columns that turn, at most head_dim, got " +
+                        std::to_string(step->turned);
+  if (!description.error.empty())
+    return description;
 
   // With warpgroup products: a tile of queries, stages of 128 positions, barriers.
   const int warpgroup_stages = f.head_dim == 64 ? 3 : 2,
@@ -587,7 +644,15 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   auto inputs = [&](bool split) {
     Parameters parameters;
     parameters.input(f.type, "q");
-    parameters.input(f.kv_type, "cache");
+    if (split) {
+      parameters.input(f.type, "k", step);
+      parameters.input(f.type, "v", step);
+      parameters.vector("table", step && step->turned);
+    }
+    if (step)
+      parameters.add(name_of(f.kv_type), "cache");
+    else
+      parameters.input(f.kv_type, "cache");
     parameters.batch("sequence_starts");
     parameters.batch("context_lengths");
     parameters.batch("block_tables");
@@ -596,8 +661,10 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
       parameters.batch("prefix_pages", f.shared);
     }
     parameters.add(name_of(f.type), "out");
-    if (split)
+    if (split) {
       parameters.add("float", "workspace");
+      parameters.add("int", "counters", step);
+    }
     return parameters;
   };
 
@@ -613,6 +680,12 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kTakenOffset", warpgroups ? own_floats : -1);
     facts.number("kSlots", M1_PREFIX_SLOTS);
     facts.number("kPrefixOffset", own_floats);
+    facts.flag("kStep", step);
+    facts.number("kTurned", step ? step->turned : 0);
+    facts.number("kKeyStride", step ? step->k_stride : 0);
+    facts.number("kValueStride", step ? step->v_stride : 0);
+    facts.number("kTableStride", step ? step->table_stride : 0);
+    facts.number("kCounters", step ? step->counters : 0);
     if (f.shared) {
       description.workspace_bytes += int64_t(M1_PREFIX_SLOTS) * f.heads * (f.head_dim + 2) * 4;
       Facts prefix_facts = common();
@@ -636,12 +709,16 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
           tuning.multiprocessors * std::clamp(blocks_per_multiprocessor(tuning, rows_shared), 1, 2);
       description.kernels.push_back(prefix);
     }
-    Kernel split = make_kernel(symbol + "_split", "attention_decode.cuh", "attention_split", facts,
-                               inputs(true), threads, codes && tensor ? at_once : 0);
+    Kernel split =
+        make_kernel(step ? symbol : symbol + "_split", "attention_decode.cuh", "attention_split",
+                    facts, inputs(true), threads, (codes && tensor) || step ? at_once : 0, step);
     split.shared_bytes = shared;
     split.domain = Domain::one;
     split.grid_x = blocks;
+    split.launch_early = step;
     description.kernels.push_back(split);
+    if (step)
+      return description;
     Parameters parameters;
     parameters.batch("sequence_starts");
     parameters.batch("context_lengths");
@@ -694,6 +771,14 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     description.kernels.push_back(kernel);
   }
   return description;
+}
+
+Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
+  return describe_attention(f, nullptr, symbol, tuning);
+}
+
+Description describe(const AttentionStep &f, const std::string &symbol, const Tuning &tuning) {
+  return describe_attention(f.attention, &f, symbol, tuning);
 }
 
 Description describe(const KvWrite &f, const std::string &symbol, const Tuning &) {

@@ -14,11 +14,12 @@
 // results waits behind 6 µs of weights. A warp multiplies an eighth of a slot's columns, by the
 // scheme of linear_tensor.
 //
-// Between two products all blocks meet: a thread makes what the block wrote visible to the device,
-// adds one to `arrived`, and waits until as many as there are blocks have. The counter is the
-// launch's own and 0 when it begins (the step clears it), so nothing is left behind by a launch
-// that was cut short. What blocks read of one another's results they read from the L2 cache
-// (load_shared): lines of the first cache may be older.
+// Before a product that reads what other blocks have written since (kMeets) all blocks meet: a
+// thread makes what the block wrote visible to the device, adds one to `arrived`, and waits until
+// as many as there are blocks have. The counter is the launch's own and 0 when it begins (the step
+// clears it), so nothing is left behind by a launch that was cut short. What blocks read of one
+// another's results they read from the L2 cache (load_shared): lines of the first cache may be
+// older. A residual that a product of as many outputs has left is the block's own.
 //
 // Blocks wait for one another, and that ends, whatever else the device does: a cooperative launch
 // has all of its blocks on the device from its beginning to its end, where a launch of another
@@ -28,7 +29,7 @@
 //
 // Facts of each product: those of linear.cuh with XT and WT bf16, kRows at most 8, kXStride and kK
 // multiples of 8, kSquaresOut (tiles, rounded up to a multiple of 4), kXColumn (where x begins in
-// its operand's rows); kTiles. Of the launch: kSlotDepth, kSlots, kInFlight.
+// its operand's rows), kMeets; kTiles. Of the launch: kSlotDepth, kSlots, kInFlight.
 #ifndef M1K_LINEAR_CHAIN_CUH
 #define M1K_LINEAR_CHAIN_CUH
 
@@ -74,11 +75,6 @@ M1K_DEVICE uint4 load_shared_16(const void *from, bool valid) {
                "@p ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];\n}"
                : "=&r"(v.x), "=&r"(v.y), "=&r"(v.z), "=&r"(v.w)
                : "l"(from), "r"(int(valid)));
-  return v;
-}
-M1K_DEVICE float load_shared(const float *from) {
-  float v;
-  asm volatile("ld.relaxed.gpu.global.f32 %0, [%1];" : "=f"(v) : "l"(from));
   return v;
 }
 M1K_DEVICE u32 load_shared(const bf16 *from) {
@@ -345,14 +341,16 @@ public:
       (fill<F>(operands), ...);
       launch_successor();
     } else {
-      u32 product = 0;
-      auto next = [&] {
-        if (product > 0)
-          meet(product);
+      u32 product = 0, meetings = 0;
+      auto next = [&](bool meets) {
+        if (meets)
+          meet(++meetings);
+        else if (product > 0)
+          named_barrier<1, R::kMultipliers>(); // the block's norms and residuals
         if (++product == sizeof...(F))
           launch_successor();
       };
-      ((next(), multiply<F>(operands)), ...);
+      ((next(F::kMeets), multiply<F>(operands)), ...);
     }
   }
 };

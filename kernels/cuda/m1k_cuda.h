@@ -293,6 +293,22 @@ Description describe(const Attention &facts, const std::string &symbol, const Tu
 /// Whether facts of these types and sizes may be `shared`.
 bool can_share_prefixes(const Attention &facts);
 
+/// Decode attention for few sequences, on tensor cores with a cache of bf16, and the write of the
+/// step's keys and values before it in one launch. With `turned` > 0 so many columns of each head
+/// of q and k turn first (m1.rotary_kv_write), else none do (m1.kv_write).
+///   q, k, v, [table], cache, sequence_starts, context_lengths, block_tables → out, workspace,
+///     counters
+struct AttentionStep {
+  Attention attention;
+  int turned = 0;
+  int64_t k_stride = 0, v_stride = 0, table_stride = 0;
+  /// From one sequence to the next, of which counters_of() are its own; cleared before.
+  int counters = 0;
+};
+Description describe(const AttentionStep &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
+int counters_of(const AttentionStep &facts);
+
 /// m1.kv_write and m1.rotary_kv_write into a cache of i8 or e4m3, which is [kv_heads, page_size,
 /// head_dim] twice a page, scales behind the codes. With `rotates` the first `turned` columns of
 /// each head of k turn before, and those of q on the way to out.

@@ -26,7 +26,7 @@
 // CHECK: plan.launch @scale_64
 // CHECK: plan.launch @linear_64
 // CHECK: plan.launch @ordered_64
-// CHECK: plan.launch @mapped_linear_96({{.*}}, wo %[[LOGITS:[0-9]+]])
+// CHECK: plan.launch @mapped_linear_96({{.*}}, wo %[[LOGITS:[0-9]+]]) over logit_rows {{.*}} {logit_row_bytes = 512 : i64}
 // CHECK-NEXT: plan.launch @sample(ro %[[LOGITS]]
 
 m1.weight @embed : tensor<96x64xbf16> {sources = ["e"]}

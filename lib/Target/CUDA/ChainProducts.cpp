@@ -10,6 +10,10 @@ namespace m1c {
 // One more counts the blocks that have arrived.
 static constexpr size_t mostOperands = M1_CUDA_OPERANDS - 1;
 
+static bool isCommand(Operation &op) {
+  return !isa<plan::TemporaryOp, plan::ViewOp, plan::WeightOp, plan::StateOp, plan::PortOp>(op);
+}
+
 bool ProductChains::append(Run &run, const Product &product) {
   const mk::Tuning tuning = cuda::tuningFor(chip);
   mk::Description description = cuda::describeLinear(product.facts, "product", chip);
@@ -75,14 +79,98 @@ bool ProductChains::append(Run &run, const Product &product) {
   return true;
 }
 
+/// Of each command those before it that it must stay behind, as positions in `commands`.
+static std::vector<SmallVector<size_t>> dependencesOf(ArrayRef<Operation *> commands) {
+  struct Uses {
+    std::optional<size_t> writer;
+    SmallVector<size_t> readers; // since
+  };
+  llvm::DenseMap<Operation *, Uses> uses;       // by the buffers' bases
+  llvm::DenseMap<Attribute, Operation *> named; // of states and ports the first of each name
+  auto baseOf = [&](Value buffer) {
+    Operation *base = plan::resolveBuffer(buffer).base;
+    if (auto state = dyn_cast<plan::StateOp>(base))
+      return named.try_emplace(state.getStateAttr(), base).first->second;
+    if (auto port = dyn_cast<plan::PortOp>(base))
+      return named.try_emplace(port.getPortAttr(), base).first->second;
+    return base;
+  };
+  std::vector<SmallVector<size_t>> dependences(commands.size());
+  for (auto [at, command] : llvm::enumerate(commands)) {
+    auto launch = dyn_cast<plan::LaunchOp>(command);
+    for (auto [position, buffer] : llvm::enumerate(command->getOperands())) {
+      Uses &of = uses[baseOf(buffer)];
+      if (of.writer && *of.writer != at)
+        dependences[at].push_back(*of.writer);
+      if (launch && static_cast<plan::Access>(launch.getAccesses()[position]) == plan::Access::ro) {
+        of.readers.push_back(at);
+        continue;
+      }
+      for (size_t reader : of.readers)
+        if (reader != at)
+          dependences[at].push_back(reader);
+      of = {at, {}};
+    }
+  }
+  return dependences;
+}
+
+/// What defines the buffer stands before `place`.
+static void moveDefinition(Value buffer, Operation *place) {
+  Operation *definition = buffer.getDefiningOp();
+  if (definition->isBeforeInBlock(place))
+    return;
+  for (Value source : definition->getOperands())
+    moveDefinition(source, place);
+  definition->moveBefore(place);
+}
+
+void ProductChains::gather(llvm::function_ref<bool(Operation *)> isPart) {
+  SmallVector<Operation *> commands;
+  for (Operation &op : *function.getBody().begin())
+    if (isCommand(op))
+      commands.push_back(&op);
+  if (llvm::none_of(commands, isPart))
+    return;
+  std::vector<SmallVector<size_t>> dependences = dependencesOf(commands);
+  // All others that can, then all parts that can, and so on, each in the order that they had.
+  std::vector<bool> stands(commands.size());
+  SmallVector<Operation *> order;
+  for (bool parts = false; order.size() < commands.size(); parts = !parts)
+    for (size_t at = 0; at < commands.size(); ++at)
+      if (!stands[at] && isPart(commands[at]) == parts &&
+          llvm::all_of(dependences[at], [&](size_t before) { return bool(stands[before]); })) {
+        stands[at] = true;
+        order.push_back(commands[at]);
+      }
+  Operation *place = commands.front();
+  for (Operation *command : order) {
+    if (command != place) {
+      for (Value buffer : command->getOperands())
+        moveDefinition(buffer, place);
+      command->moveBefore(place);
+      continue;
+    }
+    do
+      place = place->getNextNode();
+    while (place && !isCommand(*place));
+    if (!place)
+      break; // the last of them
+  }
+}
+
 int ProductChains::chain(std::deque<Product> &products) {
   llvm::DenseMap<Operation *, Product *> standing;
   for (Product &product : products)
     standing[product.launch] = &product;
+  gather([&](Operation *op) {
+    const Product *product = standing.lookup(op);
+    return product && mk::refusal_of_chain(product->facts, cuda::tuningFor(chip)).empty();
+  });
   std::vector<Run> runs(1);
   for (Operation &op : *function.getBody().begin()) {
-    if (isa<plan::TemporaryOp, plan::ViewOp, plan::WeightOp, plan::StateOp, plan::PortOp>(op))
-      continue; // no command
+    if (!isCommand(op))
+      continue;
     Product *product = standing.lookup(&op);
     if (product && append(runs.back(), *product))
       continue;

@@ -45,6 +45,10 @@ public:
 
 private:
   bool readKernels();
+  const KernelSpec *specOf(plan::LaunchOp launch) const override {
+    auto found = specs.find(launch.getKernel());
+    return found == specs.end() ? nullptr : &found->second;
+  }
   Step stepOf(Operation *op) const override;
   Operand operandAt(const Step &step, size_t position) override;
   bool fuseRounding(Step step);
@@ -75,6 +79,7 @@ private:
   llvm::StringSet<> replaced;       // kernels that lost a launch
   ProductFuser *products = nullptr; // of the function at hand
 
+  m1::PassStatistic numAttentions{*this, "attentions"};
   m1::PassStatistic numConvolutions{*this, "convolutions"};
   m1::PassStatistic numProjections{*this, "projections"};
   m1::PassStatistic numScanNorms{*this, "scan-norms"};
@@ -111,10 +116,10 @@ bool FuseLaunchesPass::readKernels() {
 
 Step FuseLaunchesPass::stepOf(Operation *op) const {
   auto launch = dyn_cast_or_null<plan::LaunchOp>(op);
-  auto found = launch ? specs.find(launch.getKernel()) : specs.end();
-  if (found == specs.end() || found->second.operands.size() != launch.getBuffers().size())
+  const KernelSpec *spec = launch ? specOf(launch) : nullptr;
+  if (!spec || spec->operands.size() != launch.getBuffers().size())
     return {};
-  return {launch, &found->second};
+  return {launch, spec};
 }
 
 Operand FuseLaunchesPass::operandAt(const Step &step, size_t position) {
@@ -189,11 +194,12 @@ plan::LaunchOp FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol,
     tokenBytes += part.getTokenBytes();
     logitRowBytes += part.getLogitRowBytes();
   }
+  (domain == RowDomain::logit_rows ? logitRowBytes : tokenBytes) -= fusion.saved;
   plan::LaunchOp last = fusion.parts.back();
   OpBuilder b(last);
-  auto made = plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX,
-                                     rowsPerGroup, fusion.label, tokenBytes - fusion.saved,
-                                     logitRowBytes, ArrayAttr());
+  auto made =
+      plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX,
+                             rowsPerGroup, fusion.label, tokenBytes, logitRowBytes, ArrayAttr());
   for (plan::LaunchOp part : fusion.parts) {
     replaced.insert(part.getKernel());
     part.erase();
@@ -331,6 +337,7 @@ void FuseLaunchesPass::runOnOperation() {
     products = &productFuser;
     scans.finish();
     std::deque<Product> &launched = productFuser.finish();
+    numAttentions += AttentionFuser(*this, function, *chip).fuse();
     if (chains)
       numChains += ProductChains(*this, function, *chip).chain(launched);
     numConvolutions += scans.convolutions;

@@ -42,6 +42,12 @@ m1k::cuda::Description describeUpdate(const UpdateParts &parts, const std::strin
                                       const CudaChip &chip);
 /// The counters of a sequence that it needs.
 int countersOf(const UpdateParts &parts);
+/// One kernel for decode attention and the write of keys and values before it, and the counters of
+/// a sequence that it needs.
+m1k::cuda::Description describeAttentionStep(const KernelSpec &write, const KernelSpec &attention,
+                                             int counters, const std::string &stem,
+                                             const CudaChip &chip);
+int countersOf(const KernelSpec &write, const KernelSpec &attention);
 /// A kernel that clears so many counters of each sequence.
 m1k::cuda::Description describeClearCounters(int count, const std::string &stem,
                                              const CudaChip &chip);

@@ -58,7 +58,9 @@ mlir::Operation *onlyReader(mlir::Value buffer, mlir::plan::LaunchOp writer);
 class LaunchFuser {
 public:
   virtual ~LaunchFuser() = default;
-  /// Empty where the launch's kernel has no facts.
+  /// Of the launch's kernel; null: it has none.
+  virtual const KernelSpec *specOf(mlir::plan::LaunchOp launch) const = 0;
+  /// Empty where the launch's kernel has no facts, or other operands than they say.
   virtual Step stepOf(mlir::Operation *op) const = 0;
   virtual Operand operandAt(const Step &step, size_t position) = 0;
   Operand operandOf(const Step &step, llvm::StringRef role) {
@@ -104,8 +106,37 @@ private:
     Fusion fusion;
     llvm::SmallVector<std::pair<std::string, Operand>> operands; // by the chain's own names
   };
+  /// Moves the commands that may be parts of chains next to one another, as far as what they read
+  /// and write allows.
+  void gather(llvm::function_ref<bool(mlir::Operation *)> isPart);
   /// False, and the run as it was: the product cannot follow.
   bool append(Run &run, const Product &product);
+
+  LaunchFuser &pass;
+  mlir::plan::FunctionOp function;
+  const CudaChip &chip;
+};
+
+/// Decode attention's launches: the write of keys and values, which may turn them, split, combine.
+struct AttentionSteps {
+  Step write, split;
+  mlir::plan::LaunchOp combine;
+};
+
+/// One launch for attention of a decode step of few rows and the write of keys and values before
+/// it.
+class AttentionFuser {
+public:
+  AttentionFuser(LaunchFuser &pass, mlir::plan::FunctionOp function, const CudaChip &chip)
+      : pass(pass), function(function), chip(chip) {}
+  /// Returns how many there are.
+  int fuse();
+
+private:
+  AttentionSteps find(mlir::plan::LaunchOp split);
+  m1k::cuda::Description describe(const AttentionSteps &steps, int counters,
+                                  const std::string &symbol) const;
+  void replace(const AttentionSteps &steps, mlir::Value cleared, int first, int counters);
 
   LaunchFuser &pass;
   mlir::plan::FunctionOp function;

@@ -18,9 +18,13 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     or both of its halves, as silu·mul does; the addition of a residual to it alone or to a map of
     it; and the RMS norm of that sum where only such products read it: the first leaves sum ∘ weight
     and sums of squares, the others scale their rows. A product that rounds its rows to e4m3 takes
-    their largest values from the product that writes them. On sm_90 products of bf16 that follow
-    one another without another launch between them are one cooperative launch, whose blocks wait
-    for one another; counters that the step clears say how many have come. In all functions a norm
+    their largest values from the product that writes them. On sm_90 attention to a cache of bf16
+    takes in the write of its keys and values, with their rotation, if it alone reads that cache,
+    and one launch splits and joins it: the block that leaves a pair's last partial sums adds them
+    all up; counters that the step clears say which. Products of bf16 that follow one another there
+    without another launch between them are one cooperative launch, whose blocks wait for one
+    another where they read one another's results; counters say how many have come. Commands that
+    need not stand between such products move out of their way. In all functions a norm
     takes the rows itself that a gather takes for it alone, and silu·mul, or a residual's sum with
     its norm, rounds its rows to e4m3 itself where the launch that does is their only reader. The
     kernels stem from the `facts` of all; kernels that no launch is left of go.
@@ -58,7 +62,9 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
   let statistics =
-      [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
+      [Statistic<"numAttentions", "attentions",
+                 "Attention with the write of keys and values inside">,
+       Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
        Statistic<"numProjections", "projections", "Projections of dt inside a scan">,
        Statistic<"numScanNorms", "scan-norms",
                  "RMS norms inside a scan, or between it and a product">,

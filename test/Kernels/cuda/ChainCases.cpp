@@ -9,9 +9,10 @@ namespace {
 
 using namespace cuda;
 
-/// A layer's MLP between two mixers, as plans have it: a product with residual and norm, one with
-/// both halves, another with residual and norm, one for the next mixer, and a narrow one of some of
-/// its columns. `times`: the launch is repeated, and every bit of it.
+/// A layer's MLP between two mixers, as plans have it: a product with residual, one beside it with
+/// the residual that the first leaves and a norm, one with both halves, another with residual and
+/// norm, two for the next mixers, and a narrow one of some of the first one's columns. `times`: the
+/// launch is repeated, and every bit of it.
 Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, int padding = 0,
                 int times = 1) {
   std::string name = "chain " + std::to_string(rows) + "×" + std::to_string(from) + "→" +
@@ -46,31 +47,39 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
           chain.products.push_back({facts, 0, std::move(operands)});
           return &chain.products.back().facts;
         };
+        Linear *beside = add(product(hidden, from, from + padding, hidden + 3 * padding),
+                             {{"x", "x"}, {"weight", "w0"}, {"residual", "before"}, {"out", "h0"}});
+        beside->out_type = Type::f32;
+        beside->has_residual = true;
+        beside->residual_stride = hidden + 2 * padding;
         add(with_norm(product(hidden, from, from + padding, hidden + 3 * padding)),
             {{"x", "x"},
-             {"weight", "w0"},
+             {"weight", "w1"},
              {"residual", "h0"},
-             {"norm_weight", "v0"},
+             {"norm_weight", "v1"},
              {"out", "h1"},
              {"normed", "n1"},
              {"squares_out", "s1"}});
         Linear *gate = add(product(wide, hidden, hidden + padding, wide),
-                           {{"x", "n1"}, {"weight", "w1"}, {"squares", "s1"}, {"out", "y"}});
+                           {{"x", "n1"}, {"weight", "w2"}, {"squares", "s1"}, {"out", "y"}});
         gate->gated = true;
         gate->squares = squares;
         add(with_norm(product(hidden, wide, wide, hidden + 3 * padding)), {{"x", "y"},
-                                                                           {"weight", "w2"},
+                                                                           {"weight", "w3"},
                                                                            {"residual", "h1"},
-                                                                           {"norm_weight", "v2"},
+                                                                           {"norm_weight", "v3"},
                                                                            {"out", "h2"},
                                                                            {"normed", "n2"},
                                                                            {"squares_out", "s2"}});
         add(product(next, hidden, hidden + padding, z_stride),
-            {{"x", "n2"}, {"weight", "w3"}, {"squares", "s2"}, {"out", "z"}})
+            {{"x", "n2"}, {"weight", "w4"}, {"squares", "s2"}, {"out", "z"}})
+            ->squares = squares;
+        add(product(from, hidden, hidden + padding, from),
+            {{"x", "n2"}, {"weight", "w5"}, {"squares", "s2"}, {"out", "also"}})
             ->squares = squares;
         Linear *narrow = add(
             product(40, columns, z_stride, 40),
-            {{"x", "z"}, {"weight", "w4"}, {"bias", "b"}, {"map_vector", "m"}, {"out", "last"}});
+            {{"x", "z"}, {"weight", "w6"}, {"bias", "b"}, {"map_vector", "m"}, {"out", "last"}});
         narrow->out_type = Type::f32;
         narrow->has_bias = true;
         narrow->map = "return v2 * (v0 > 0.0f ? v0 : 0.25f * v0);";
@@ -92,8 +101,8 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
                                   shares = random_values(random, 10, 0.5, 2, Type::f32);
         context.values("b", bias, Type::f32);
         context.values("m", shares, Type::f32);
-        std::vector<double> v[3];
-        for (int i : {0, 2}) {
+        std::vector<double> v[4];
+        for (int i : {1, 3}) {
           v[i] = random_values(random, hidden, 0.5, 1.5, Type::f32);
           context.values("v" + std::to_string(i), v[i], Type::f32);
         }
@@ -101,11 +110,12 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
                        in_rows(random_values(random, size_t(rows) * from, -1, 1, Type::bf16), rows,
                                from, from + padding),
                        Type::bf16);
-        context.values("h0",
+        context.values("before",
                        in_rows(random_values(random, size_t(rows) * hidden, -1, 1, Type::f32), rows,
-                               hidden, hidden + 3 * padding),
+                               hidden, hidden + 2 * padding),
                        Type::f32);
         const std::vector<std::pair<std::string, size_t>> written = {
+            {"h0", size_t(hidden + 3 * padding) * 4},
             {"h1", size_t(hidden + 3 * padding) * 4},
             {"n1", size_t(hidden + padding) * 2},
             {"s1", size_t(squares) * 4},
@@ -114,6 +124,7 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
             {"n2", size_t(hidden + padding) * 2},
             {"s2", size_t(squares) * 4},
             {"z", size_t(z_stride) * 2},
+            {"also", size_t(from) * 2},
             {"last", 160}};
         std::vector<std::vector<char>> first;
         int other = 0;

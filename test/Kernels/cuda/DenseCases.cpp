@@ -27,14 +27,20 @@ struct Shared {
   int first, end, begin, stop;
 };
 
+/// With `turned` >= 0 the decode step in one launch (AttentionStep), which turns so many columns of
+/// a head; it is repeated, and every bit of it.
 Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads,
                     int kv_heads, int d, std::vector<int> lengths, std::vector<int> past,
                     bool decode, int padding = 0, int offset = 0, double spread = 1,
                     int multiprocessors = 132, const std::vector<Shared> &items = {},
-                    int window = 0, bool warpgroups = true) {
-  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) +
-                     "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
-                     std::to_string(kv_heads) + "×" + std::to_string(d) +
+                    int window = 0, bool warpgroups = true, int turned = -1) {
+  const bool step = turned >= 0;
+  std::string name = "attention " + label +
+                     (step     ? " step of " + std::to_string(turned) + " "
+                      : decode ? " decode "
+                               : " prefill ") +
+                     type_name(type) + "/" + type_name(kv_type) + " " + std::to_string(heads) +
+                     "/" + std::to_string(kv_heads) + "×" + std::to_string(d) +
                      (window ? " window " + std::to_string(window) : "");
   return {
       name, smoke, [=](Context &context) {
@@ -53,7 +59,15 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
         Tuning tuning;
         tuning.multiprocessors = multiprocessors;
         tuning.warpgroups = warpgroups && context.warpgroups();
-        if (!context.prepare(describe(f, "kernel", tuning)))
+        AttentionStep whole;
+        whole.attention = f;
+        whole.turned = turned;
+        whole.k_stride = kv_heads * d + padding;
+        whole.v_stride = kv_heads * d + 2 * padding;
+        whole.table_stride = turned + padding;
+        whole.counters = counters_of(whole) + 3;
+        if (!context.prepare(step ? describe(whole, "kernel", tuning)
+                                  : describe(f, "kernel", tuning)))
           return;
         Batch batch = make_batch(lengths, past);
         Random random(23);
@@ -135,10 +149,46 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                   cache[at(s, p, which, h) + i] = rounded(random.uniform(-2, 2) * size, kv_type);
               }
         context.values("q", in_rows(q, T, heads * d, int(f.q_stride), offset), type);
+        std::vector<double> found = cache; // before the step
+        if (step) {
+          const std::vector<double> angles =
+              random_values(random, size_t(T) * turned / 2, -3, 3, Type::f32);
+          std::vector<double> table, k, v;
+          for (int t = 0; t < T; ++t)
+            for (int part = 0; part < 2; ++part)
+              for (int i = 0; i < turned / 2; ++i) {
+                const double angle = angles[size_t(t) * turned / 2 + i];
+                table.push_back(rounded(part ? std::sin(angle) : std::cos(angle), Type::f32));
+              }
+          auto turn = [&](double *head, int t) {
+            const double *of = table.data() + size_t(t) * turned;
+            for (int i = 0, half = turned / 2; i < half; ++i) {
+              const double low = head[i], high = head[i + half];
+              head[i] = rounded(low * of[i] - high * of[i + half], type);
+              head[i + half] = rounded(high * of[i] + low * of[i + half], type);
+            }
+          };
+          for (int t = 0; t < T; ++t) {
+            for (int h = 0; h < heads; ++h)
+              turn(&q[(size_t(t) * heads + h) * d], t);
+            for (int which = 0; which < 2; ++which)
+              for (int h = 0; h < kv_heads; ++h) {
+                const size_t row = at(t, batch.contexts[t] - 1, which, h);
+                (which ? v : k).insert((which ? v : k).end(), &cache[row], &cache[row] + d);
+                std::fill(&found[row], &found[row] + d, std::nan(""));
+                if (!which)
+                  turn(&cache[row], t);
+              }
+          }
+          context.values("table", in_rows(table, T, turned, int(whole.table_stride)), Type::f32);
+          context.values("k", in_rows(k, T, kv_heads * d, int(whole.k_stride)), type);
+          context.values("v", in_rows(v, T, kv_heads * d, int(whole.v_stride)), type);
+          context.integers("counters", std::vector<int>(size_t(T) * whole.counters, 0));
+        }
         if (is_code(kv_type))
           context.raw("cache", codes);
         else
-          context.values("cache", cache, kv_type);
+          context.values("cache", found, kv_type);
         context.integers("block_tables", tables);
         context.poison("out", size_t(T) * f.out_stride * size_of(type));
         put_batch(context, batch);
@@ -146,6 +196,26 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
         context.shift("q", offset * size_of(type));
         context.shift("out", offset * size_of(type));
         context.launch({T, batch.sequences, 0, max_pages});
+        if (step) {
+          const std::vector<char> out = context.read_raw("out");
+          for (int time = 0; time < 10; ++time) {
+            context.upload();
+            context.launch({T, batch.sequences, 0, max_pages});
+            context.require(context.read_raw("out") == out, "a repetition differs");
+          }
+          const std::vector<double> left = context.read("cache", kv_type);
+          std::vector<double> written, expected;
+          int others = 0;
+          for (size_t i = 0; i < left.size(); ++i)
+            if (std::isnan(found[i]) && !std::isnan(cache[i])) {
+              written.push_back(left[i]);
+              expected.push_back(cache[i]);
+            } else {
+              others += std::isnan(found[i]) ? !std::isnan(left[i]) : left[i] != found[i];
+            }
+          context.compare("cache", written, expected, tolerance(kv_type, 0));
+          context.require(others == 0, std::to_string(others) + " other elements of the cache");
+        }
         std::vector<double> y(size_t(T) * heads * d), y32(y.size());
         auto evaluate = [&](auto zero, std::vector<double> &to) {
           using Real = decltype(zero);
@@ -588,6 +658,27 @@ std::vector<Case> dense_cases() {
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, ones, contexts, true));
   cases.push_back(attention_case("odd", false, bf16, bf16, 9, 3, 20, ones, contexts, true, 1, 1));
   cases.push_back(attention_case("f32 cache", false, bf16, f32, 12, 1, 128, ones, contexts, true));
+
+  // Steps in one launch: pairs within a block and cut between blocks, a page that the token begins,
+  // two parts of a kv head, columns that do not turn, a window.
+  auto step_case = [&](const char *label, bool smoke, int heads, int kv_heads, int d, int turned,
+                       std::vector<int> past, int padding = 0, int multiprocessors = 132,
+                       int window = 0) {
+    const std::vector<int> lengths(past.size(), 1);
+    cases.push_back(attention_case(label, smoke, bf16, bf16, heads, kv_heads, d, lengths, past,
+                                   true, padding, padding, 1, multiprocessors, {}, window, true,
+                                   turned));
+  };
+  step_case("", true, 24, 8, 128, 128, contexts);
+  step_case("one", true, 8, 2, 64, 64, {255});
+  step_case("cut often", false, 24, 8, 128, 64, contexts, 8, 300);
+  step_case("whole", false, 12, 4, 64, 64, contexts, 3, 6);
+  step_case("long", false, 6, 2, 64, 64, {5000, 17}, 1);
+  step_case("one kv head", false, 20, 1, 64, 32, contexts);
+  step_case("parts", false, 36, 2, 80, 80, contexts, 1);
+  step_case("wide", false, 12, 2, 256, 64, contexts);
+  step_case("narrow", false, 4, 4, 32, 0, contexts, 3);
+  step_case("", false, 8, 2, 128, 0, contexts, 0, 132, 100);
 
   // Caches of codes: tensor cores and not, one and two tiles of heads, uneven pairs of 16 columns,
   // windows, prompts, shared prefixes.

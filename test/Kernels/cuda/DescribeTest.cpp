@@ -33,6 +33,17 @@ Attention m1_attention() {
   return f;
 }
 
+/// Its decode step with the write of keys and values.
+AttentionStep m1_attention_step() {
+  AttentionStep f;
+  f.attention = m1_attention();
+  f.attention.decode = true;
+  f.turned = f.table_stride = 128;
+  f.k_stride = f.v_stride = 5120;
+  f.counters = 8;
+  return f;
+}
+
 GatedDelta qwen_delta() { // of Qwen3-Next
   GatedDelta f;
   f.heads = 32;
@@ -96,6 +107,18 @@ TEST(Describe, NamesContradictions) {
   attention.window = 8;
   attention.decode = attention.shared = true;
   EXPECT_NE(describe(attention, "k").error.find("window"), std::string::npos);
+  AttentionStep step = m1_attention_step();
+  step.turned = 130;
+  EXPECT_NE(describe(step, "k").error.find("columns that turn"), std::string::npos);
+  step = m1_attention_step();
+  step.attention.kv_type = Type::i8;
+  EXPECT_NE(describe(step, "k").error.find("a cache of bf16"), std::string::npos);
+  step = m1_attention_step();
+  step.attention.head_dim = 16;
+  step.turned = 16;
+  Tuning large;
+  large.multiprocessors = 300;
+  EXPECT_NE(describe(step, "k", large).error.find("no room"), std::string::npos);
   Linear wide = linear(64, 64);
   wide.max_rows = 17;
   EXPECT_NE(describe(wide, "k").error.find("max_rows"), std::string::npos);
@@ -238,6 +261,33 @@ TEST(Describe, SlotsOfChainsFitRows) {
   }
 }
 
+// Blocks of a chain meet before a product that reads what others of them have written, and not
+// before one of the same rows, or whose residual they have left themselves.
+TEST(Describe, BlocksOfChainsMeetWhereTheyMust) {
+  LinearChain chain;
+  auto add = [&](Linear f, std::vector<std::pair<std::string, std::string>> operands) {
+    chain.products.push_back({f, 0, std::move(operands)});
+  };
+  Linear sum = linear(3072, 3072), wider = linear(4096, 3072), after = linear(4096, 3072);
+  sum.has_residual = wider.has_residual = true;
+  sum.residual_stride = sum.out_stride;
+  wider.residual_stride = sum.out_stride;
+  sum.out_type = Type::f32;
+  add(sum, {{"x", "x0"}, {"weight", "w0"}, {"residual", "h0"}, {"out", "h1"}});
+  add(sum, {{"x", "x1"}, {"weight", "w1"}, {"residual", "h1"}, {"out", "h2"}});  // its own
+  add(after, {{"x", "x1"}, {"weight", "w2"}, {"out", "y"}});                     // reads none of it
+  add(wider, {{"x", "x0"}, {"weight", "w3"}, {"residual", "h2"}, {"out", "z"}}); // of other blocks
+  add(linear(64, 4096), {{"x", "y"}, {"weight", "w4"}, {"out", "last"}}); // written before they met
+  add(linear(64, 4096), {{"x", "z"}, {"weight", "w5"}, {"out", "y"}});    // written since
+  const Description description = describe(chain, "k");
+  ASSERT_EQ(description.error, "");
+  const std::string &source = description.kernels[0].source;
+  std::string meets;
+  for (size_t at = 0; (at = source.find("kMeets = ", at)) != std::string::npos; ++at)
+    meets += source[at + 9];
+  EXPECT_EQ(meets, "ffftft");
+}
+
 // Operands come in the order of m1c::KernelSpec, without the absent ones.
 TEST(Describe, OperandsFollowTheContract) {
   SelectiveScan scan = m1_scan();
@@ -253,6 +303,12 @@ TEST(Describe, OperandsFollowTheContract) {
             (std::vector<std::string>{"q", "cache", "sequence_starts", "context_lengths",
                                       "block_tables", "out", "workspace"}));
   EXPECT_GT(d.workspace_bytes, 0);
+  d = describe(m1_attention_step(), "k");
+  ASSERT_EQ(d.kernels.size(), 1u);
+  EXPECT_EQ(d.kernels[0].operands,
+            (std::vector<std::string>{"q", "k", "v", "table", "cache", "sequence_starts",
+                                      "context_lengths", "block_tables", "out", "workspace",
+                                      "counters"}));
 }
 
 // The grid's columns times what a block owns cover all channels, for channel counts that divide by
@@ -669,6 +725,14 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(attention, "attention", tuning));
   attention.head_dim = 64;
   all.push_back(describe(attention, "attention_64", tuning));
+  AttentionStep step = m1_attention_step();
+  for (int heads : {24, 80}) // one tile of a kv head's, and two
+    for (int head_dim : {64, 128}) {
+      step.attention.heads = heads;
+      step.attention.head_dim = step.turned = head_dim;
+      all.push_back(describe(step, "attention_step_" + std::to_string(heads) + "_" +
+                                       std::to_string(head_dim)));
+    }
   attention.head_dim = 128;
   f32.type = f32.kv_type = Type::f32;
   all.push_back(describe(f32, "attention_f32"));

@@ -595,6 +595,40 @@ int countersOf(const UpdateParts &parts) {
   return mk::counters_of(scan, neighbours);
 }
 
+static mk::AttentionStep attentionStep(const KernelSpec &write, const KernelSpec &spec,
+                                       std::string &error) {
+  mk::AttentionStep facts;
+  facts.attention = attention(spec, error);
+  for (StringRef role : {"q", "k", "v"})
+    if (has(write, role) && typeOf(write, role, error) != facts.attention.type)
+      error = "what is turned and written has another type than what attends";
+  if (has(write, "q")) {
+    facts.attention.q_stride = stride(write, "q");
+    facts.turned = columns(write, "table");
+    facts.table_stride = stride(write, "table");
+  }
+  facts.k_stride = stride(write, "k");
+  facts.v_stride = stride(write, "v");
+  return facts;
+}
+
+mk::Description describeAttentionStep(const KernelSpec &write, const KernelSpec &spec, int counters,
+                                      const std::string &stem, const CudaChip &chip) {
+  std::string error;
+  mk::AttentionStep facts = attentionStep(write, spec, error);
+  facts.counters = counters;
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
+  if (!error.empty())
+    description.error = error;
+  checkFit(description, chip);
+  return description;
+}
+
+int countersOf(const KernelSpec &write, const KernelSpec &spec) {
+  std::string error;
+  return mk::counters_of(attentionStep(write, spec, error));
+}
+
 mk::Description describeClearCounters(int count, const std::string &stem, const CudaChip &chip) {
   mk::ClearCounters facts;
   facts.count = count;
