@@ -226,7 +226,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   const int squares_bytes = f.squares ? f.max_rows * (f.squares + 1) * 4 : 0;
   // All of a warp's columns in stages, or what 16 warps' share of a multiprocessor's memory holds;
   // sizes as in LinearTraits.
-  int stages = 0, warp_bytes = f.max_rows * columns * sides * 4;
+  int stages = 0, warp_bytes = std::max(f.max_rows * columns * sides * 4, e4m3 ? deep * 128 : 0);
   if (streams) {
     const int scale_bytes = f.group == 32 ? 8 : 4,
               copied = ceil_div(f.k, f.group) * 2 % scale_bytes ? 0 : scale_bytes,
