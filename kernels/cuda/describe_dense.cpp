@@ -546,14 +546,14 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
   int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
-  // Two blocks a multiprocessor, of codes three: half the bytes need more of them on the way, and
-  // three times 128 threads leave each the registers that it wants. A stage of codes holds the sums
-  // of a block's warps, too.
-  const int at_once = codes ? 3 : 2;
+  // Two blocks a multiprocessor. Of codes half the bytes take as much work, so four, or three where
+  // a thread wants more than its 128 registers. A stage of codes holds the sums of a block's warps,
+  // too.
+  const int at_once = !codes ? 2 : group * f.head_dim > 8 * 128 ? 3 : 4;
   if (codes)
     stage = std::max(code_stage, 4 * group * (f.head_dim + 6) * 4);
   const int budget =
-      codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / 3 - 1024 : 112 * 1024;
+      codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / at_once - 1024 : 112 * 1024;
   int stages = std::clamp(std::min(budget, tuning.block_shared_bytes) / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
   int per_multiprocessor = std::clamp(blocks_per_multiprocessor(tuning, shared), 1, 4);
