@@ -259,7 +259,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   const int squares_bytes = f.squares ? f.max_rows * (f.squares + 1) * 4 : 0;
   // All of a warp's columns in stages, or what 16 warps' share of a multiprocessor's memory holds;
   // sizes as in LinearTraits.
-  int stages = 0, warp_bytes = f.max_rows * columns * sides * 4;
+  int stages = 0, warp_bytes = std::max(f.max_rows * columns * sides * 4, e4m3 ? deep * 128 : 0);
   if (streams) {
     const int scale_bytes = f.group == 32 ? 8 : 4,
               copied = ceil_div(f.k, f.group) * 2 % scale_bytes ? 0 : scale_bytes,
@@ -591,14 +591,14 @@ static Description describe_attention(const Attention &f, const AttentionStep *s
   int group = group_of(f, tensor);
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
   int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
-  // Two blocks a multiprocessor, of codes three: half the bytes need more of them on the way, and
-  // three times 128 threads leave each the registers that it wants. A stage of codes holds the sums
-  // of a block's warps, too.
-  const int at_once = codes ? 3 : 2;
+  // Two blocks a multiprocessor. Of codes half the bytes take as much work, so four, or three where
+  // a thread wants more than its 128 registers. A stage of codes holds the sums of a block's warps,
+  // too.
+  const int at_once = !codes ? 2 : group * f.head_dim > 8 * 128 ? 3 : 4;
   if (codes)
     stage = std::max(code_stage, 4 * group * (f.head_dim + 6) * 4);
   const int budget =
-      codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / 3 - 1024 : 112 * 1024;
+      codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / at_once - 1024 : 112 * 1024;
   int stages = std::clamp(std::min(budget, tuning.block_shared_bytes) / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
   if (step)

@@ -194,6 +194,9 @@ Description describe_update(const ScanFacts &s, const ScanNeighbours &n, const s
     tuning.expected_sequences = 2;
   const bool conv = n.conv.width > 0, wide = convolves_wide(n), has_norm = n.norm_groups > 0;
   const int norm_size = has_norm ? s.channels / n.norm_groups : 0;
+  // With the convolution and eight states of 16 bits a thread would take 160 registers: 24 warps a
+  // multiprocessor are asked for. States of f32 are slower with that.
+  const bool small_states = conv && !n.few && !s.headwise && bytes_of(s.state_type) == 2;
   // 16 bytes of state a lane where the states allow it.
   int vector = 16 / bytes_of(s.state_type);
   while (vector > 1 && s.states % vector != 0)
@@ -242,6 +245,9 @@ Description describe_update(const ScanFacts &s, const ScanNeighbours &n, const s
                                      : share(candidate) > share(channels))
         channels = candidate;
     channels = std::min(channels, s.channels);
+    // Where whole units are more channels than wanted, more threads take them, not further passes.
+    if (small_states)
+      threads = std::max(threads, int(round_up(ceil_div(channels * lanes, passes), 32)));
   }
   if (wide && shared_channels(s) % (s.x_repeat * s.x_group) != 0) {
     description.error = "x repeats " + std::to_string(s.x_repeat) +
@@ -338,7 +344,8 @@ Description describe_update(const ScanFacts &s, const ScanNeighbours &n, const s
   parameters.add(name_of(s.out_type), "out");
   parameters.add("float", "squares_out", n.norm_groups == 1);
   parameters.add("int", "counters", counts);
-  Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads, 0, n.few);
+  Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads,
+                              small_states ? 24 * 32 / threads : 0, n.few);
   kernel.launch_early = n.few;
   kernel.shared_bytes = shared;
   kernel.domain = Domain::sequences;

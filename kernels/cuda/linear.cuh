@@ -72,9 +72,11 @@ template <class F> struct LinearTraits {
   static constexpr bool kStreams = kGrouped && kTensor;
   static constexpr int kBlockBytes = Rows::kInt4 ? 64 : 128; // of 128 columns
   static constexpr int kStageBytes = kStreams ? kWeightRows * (kBlockBytes + kScaleBytes) : 0;
-  // Of a warp: its stages, then in their place its sums.
-  static constexpr int kWarpBytes =
-      max_of(kStreams ? F::kStages * kStageBytes : 0, F::kRows * kWeightRows * 4);
+  // Of a warp: its stages, or columns of a row that it multiplies next; then its sums.
+  static constexpr int kWarpBytes = max_of(kStreams      ? F::kStages * kStageBytes
+                                           : kRoundsRows ? F::kDeep * 128
+                                                         : 0,
+                                           F::kRows * kWeightRows * 4);
   static constexpr int kPartials = F::kWarps * kWarpBytes / 4;
   // The stages and sums; the sums of squares of the rows of x, and the scales that follow from
   // them; the largest values of rows, of each warp's share, and their scales.
@@ -240,8 +242,10 @@ M1K_DEVICE void take_eight(u32 (&pairs)[4], uint4 eight, [[maybe_unused]] float 
 
 // linear_tensor for weights of a byte: four products take turns on 64 columns of K. The first
 // weights are asked for before `ready`, which waits for the rows and names them. With weights of
-// e4m3 these are rounded, for which `largest` is scratch of the block.
-template <class F, class Ready>
+// e4m3 these are rounded, for which `largest` is scratch of the block: a row by the lanes that
+// multiply it, or one that is `alone` by all lanes of a warp, which hand one another its columns
+// through `partial`.
+template <class F, bool alone, class Ready>
 M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&given, int rows,
                              int n0, float *partial, float *largest) {
   using R = LinearTraits<F>;
@@ -256,7 +260,6 @@ M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&
     column = min(column, F::kN - 1); // sums of columns past the end are not stored
     weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 16;
   }
-  bool has[2] = {g < rows, g + 8 < rows};
 
   float sum[kTiles][4];
 #pragma unroll
@@ -280,30 +283,53 @@ M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&
   if (k0 < F::kK)
     load_weights(k0);
   const bf16 *x = ready();
-  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
+  // Rows past the end are the last one again: their sums are not stored.
+  const bf16 *input[kHalves];
+#pragma unroll
+  for (int h = 0; h < kHalves; ++h)
+    input[h] = x + min(g + 8 * h, rows - 1) * static_cast<long long>(F::kXStride) + t * 16;
+  [[maybe_unused]] u32 two[kDeep]; // columns of a single row, before its largest value is known
+  auto load_two = [&](int k0) {
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      int k = k0 + u * 64;
+      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
+      two[u] = inside ? *reinterpret_cast<const u32 *>(input[0] + k + g * 2) : 0;
+    }
+  };
+  if constexpr (alone)
+    if (k0 < F::kK)
+      load_two(k0);
   float inverse[kHalves] = {}; // of rows that are rounded
   if constexpr (R::kRoundsRows) {
     find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, given, rows, largest);
     __syncthreads();
 #pragma unroll
     for (int h = 0; h < kHalves; ++h)
-      inverse[h] = has[h] ? e4m3_inverse(largest_of<F>(largest, g + 8 * h)) : 0.0f;
+      inverse[h] = e4m3_inverse(largest_of<F>(largest, min(g + 8 * h, rows - 1)));
   }
 #pragma unroll 1
   while (k0 < F::kK) {
     uint4 fx[kDeep][kHalves][2];
+    if constexpr (alone) {
+      __syncwarp(); // all lanes have read what was there
 #pragma unroll
-    for (int u = 0; u < kDeep; ++u) {
-      int k = k0 + u * 64;
-      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
+      for (int u = 0; u < kDeep; ++u)
+        reinterpret_cast<u32 *>(partial)[u * 32 + t * 8 + g] =
+            unpack_e4m3(pack_e4m3(__uint_as_float(two[u] << 16) * inverse[0],
+                                  __uint_as_float(two[u] & 0xffff0000u) * inverse[0]));
+      __syncwarp();
+    } else {
 #pragma unroll
-      for (int h = 0; h < kHalves; ++h)
+      for (int u = 0; u < kDeep; ++u) {
+        int k = k0 + u * 64;
+        bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
 #pragma unroll
-        for (int c = 0; c < 2; ++c)
-          fx[u][h][c] =
-              inside && has[h]
-                  ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k + c * 8)
-                  : zero;
+        for (int h = 0; h < kHalves; ++h)
+#pragma unroll
+          for (int c = 0; c < 2; ++c)
+            fx[u][h][c] = inside ? load_16(input[h] + k + c * 8) : zero;
+      }
     }
 #pragma unroll
     for (int u = 0; u < kDeep; ++u) {
@@ -311,9 +337,14 @@ M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         u32 lo[4], hi[4] = {0, 0, 0, 0};
-        take_eight<typename F::WT>(lo, fx[u][0][c], inverse[0]);
-        if constexpr (kHalves == 2)
-          take_eight<typename F::WT>(hi, fx[u][kHalves - 1][c], inverse[kHalves - 1]);
+        if constexpr (alone) {
+          const uint4 v = reinterpret_cast<const uint4 *>(partial)[u * 8 + t * 2 + c];
+          lo[0] = v.x, lo[1] = v.y, lo[2] = v.z, lo[3] = v.w;
+        } else {
+          take_eight<typename F::WT>(lo, fx[u][0][c], inverse[0]);
+          if constexpr (kHalves == 2)
+            take_eight<typename F::WT>(hi, fx[u][kHalves - 1][c], inverse[kHalves - 1]);
+        }
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           a[2 * c + e][0] = lo[2 * e];
@@ -339,9 +370,14 @@ M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&
       }
     }
     k0 += F::kWarps * kChunk;
-    if (k0 < F::kK)
+    if (k0 < F::kK) {
       load_weights(k0);
+      if constexpr (alone)
+        load_two(k0);
+    }
   }
+  if constexpr (alone)
+    __syncwarp(); // the sums take the place of the row
   keep_sums<F>(sum, partial);
 }
 
@@ -705,9 +741,12 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       linear_f32<F, 1, 2>(x, w, scale, given, rows, n0, partial, largest);
     } else if constexpr (R::kGrouped)
       GroupStream<F>(w, scale, n0).products(x, rows, partial);
-    else if constexpr (R::kHasScale)
-      linear_bytes<F>(ready, w, given, rows, n0, partial, largest);
-    else
+    else if constexpr (R::kHasScale) {
+      if (R::kRoundsRows && rows == 1)
+        linear_bytes<F, R::kRoundsRows>(ready, w, given, rows, n0, partial, largest);
+      else
+        linear_bytes<F, false>(ready, w, given, rows, n0, partial, largest);
+    } else
       linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
     if (aligned16(x))

@@ -439,52 +439,59 @@ Case expert_bench(int rows, bool few_rows) {
           }};
 }
 
-Case attention_bench(Sequences s, int past, bool decode) {
+Case attention_bench(Sequences s, int past, bool decode, Type kv_type = Type::bf16) {
+  const bool codes = kv_type != Type::bf16;
   std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") +
-                     std::to_string(s.count) + " × " + std::to_string(s.length + past);
-  return {name, true, [=](Context &context) {
-            Attention f;
-            f.heads = 24;
-            f.kv_heads = 8;
-            f.head_dim = 128;
-            f.q_stride = 5120;
-            f.out_stride = 3072;
-            f.scale = 0.088388f;
-            f.decode = decode;
-            Description description = describe(f, "kernel");
-            if (!context.prepare(description))
-              return;
-            double T = double(s.count) * s.length;
-            int context_length = s.length + past, pages = (context_length + 63) / 64;
-            double kv = double(s.count) * context_length * 4096;
-            double bytes = kv + T * 2 * 2 * 3072;
-            std::vector<Pointers> sets(std::min(sets_for(bytes), 8));
-            std::vector<int> tables(size_t(s.count) * pages);
-            for (size_t i = 0; i < tables.size(); ++i)
-              tables[i] = int(i);
-            Random random(4);
-            for (size_t i = tables.size(); i > 1; --i)
-              std::swap(tables[i - 1], tables[random.next() % i]);
-            Pointers common;
-            put_batch(context, common, s, past);
-            common["block_tables"] = context.allocate_integers(tables);
-            for (Pointers &set : sets) {
-              set = common;
-              set["q"] = context.allocate_random(size_t(T) * 5120 * 2, Type::bf16, -1, 1);
-              set["cache"] = context.allocate_random(tables.size() * 64 * 4096, Type::bf16, -1, 1);
-              set["out"] = context.allocate(size_t(T) * 3072 * 2);
-              set["workspace"] = context.allocate(size_t(description.workspace_bytes));
-            }
-            Context::Timing timing = context.time(sets, {int(T), s.count, 0, pages});
-            report(context, name, timing, bytes,
-                   decode ? bytes / kGoalCopySpeed * 1e6 * 21 / 19.8 : 0);
-            if (!decode) {
-              double pairs =
-                  s.count * (double(s.length) * past + double(s.length) * (s.length + 1) / 2);
-              std::printf("%-58s %9.0f TFLOP/s\n", "", pairs * 24 * 128 * 4 / timing.median * 1e-6);
-            }
-            context.release();
-          }};
+                     (codes ? type_name(kv_type) + " " : "") + std::to_string(s.count) + " × " +
+                     std::to_string(s.length + past);
+  return {
+      name, true, [=](Context &context) {
+        Attention f;
+        f.heads = 24;
+        f.kv_heads = 8;
+        f.head_dim = 128;
+        f.q_stride = 5120;
+        f.out_stride = 3072;
+        f.scale = 0.088388f;
+        f.decode = decode;
+        f.kv_type = kv_type;
+        Description description = describe(f, "kernel");
+        if (!context.prepare(description))
+          return;
+        double T = double(s.count) * s.length;
+        int context_length = s.length + past, pages = (context_length + 63) / 64;
+        const int token_bytes = 2 * 8 * (codes ? 128 + 4 : 2 * 128);
+        double kv = double(s.count) * context_length * token_bytes;
+        double bytes = kv + T * 2 * 2 * 3072;
+        std::vector<Pointers> sets(std::min(sets_for(bytes), 8));
+        std::vector<int> tables(size_t(s.count) * pages);
+        for (size_t i = 0; i < tables.size(); ++i)
+          tables[i] = int(i);
+        Random random(4);
+        for (size_t i = tables.size(); i > 1; --i)
+          std::swap(tables[i - 1], tables[random.next() % i]);
+        Pointers common;
+        put_batch(context, common, s, past);
+        common["block_tables"] = context.allocate_integers(tables);
+        for (Pointers &set : sets) {
+          set = common;
+          set["q"] = context.allocate_random(size_t(T) * 5120 * 2, Type::bf16, -1, 1);
+          // Of codes scales, too: bytes of which each four are a positive number.
+          set["cache"] =
+              codes ? context.allocate_random(tables.size() * 64 * token_bytes, Type::i8, 32, 62)
+                    : context.allocate_random(tables.size() * 64 * token_bytes, Type::bf16, -1, 1);
+          set["out"] = context.allocate(size_t(T) * 3072 * 2);
+          set["workspace"] = context.allocate(size_t(description.workspace_bytes));
+        }
+        Context::Timing timing = context.time(sets, {int(T), s.count, 0, pages});
+        report(context, name, timing, bytes, decode ? bytes / kGoalCopySpeed * 1e6 * 21 / 19.8 : 0);
+        if (!decode) {
+          double pairs =
+              s.count * (double(s.length) * past + double(s.length) * (s.length + 1) / 2);
+          std::printf("%-58s %9.0f TFLOP/s\n", "", pairs * 24 * 128 * 4 / timing.median * 1e-6);
+        }
+        context.release();
+      }};
 }
 
 /// Logits to sample from: normal ones of a deviation and one far above them; normal ones alone; or
@@ -571,6 +578,8 @@ std::vector<Case> benchmarks() {
   cases.push_back(scan_bench("512, f32 state", {512, 1}, f32, true, false, 512, 85));
   cases.push_back(
       scan_bench("512, f32 state, convolution inside", {512, 1}, f32, true, true, 512, 85));
+  cases.push_back(
+      scan_bench("512, bf16 state, convolution inside", {512, 1}, bf16, true, true, 512, 47));
   cases.push_back(scan_bench("64, f32 state", {64, 1}, f32, true, false, 64, 0));
   cases.push_back(scan_bench("1, f32 state, convolution inside", {1, 1}, f32, true, true, 1, 0));
   cases.push_back(ssd_bench("512, f32 state", {512, 1}, bf16, f32, true, 512, 620));
@@ -639,7 +648,8 @@ std::vector<Case> benchmarks() {
   cases.push_back(attention_bench({8, 1}, 2303, true));
   cases.push_back(attention_bench({64, 1}, 2303, true));
   cases.push_back(attention_bench({512, 1}, 255, true));
-  cases.push_back(attention_bench({512, 1}, 2303, true));
+  for (Type kv_type : {Type::bf16, Type::i8, Type::e4m3})
+    cases.push_back(attention_bench({512, 1}, 2303, true, kv_type));
   cases.push_back(attention_bench({128, 1}, 16639, true));
   cases.push_back(attention_bench({8, 4096}, 0, false));
   cases.push_back(attention_bench({1, 2048}, 14336, false));
