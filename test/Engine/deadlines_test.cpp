@@ -167,4 +167,48 @@ TEST(Deadlines, NoStepIsLost) {
   }
 }
 
+// Once their closing time has come samples that are better left to end are not weighed anew in
+// every step: that costs as much as a plan, and steps may be as short as one.
+TEST(Deadlines, ClosingIsWeighedAsSeldomAsPlansAreMade) {
+  BackendLimits limits = smallLimits();
+  limits.maxContext = 1000;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  uint64_t looks = 0; // at the clock: each plan, and each time closing is weighed, takes another
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  options.now = [&] {
+    ++looks;
+    return backend.time;
+  };
+  Engine engine(backend, options);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.samples = 1000;
+  request.maxNewTokens = 40;
+  request.timeBudget = 0.3;
+  request.atDeadline = DeadlineAction::close;
+  request.closeTokens = {7};
+  request.closeMaxTokens = 60; // some 60 steps of 1 ms before the deadline
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  const auto late = backend.time + std::chrono::milliseconds(240);
+  std::vector<uint64_t> looksOf; // by step, from then on until nothing more would end in time
+  for (bool forced = false; !engine.idle() && !forced;) {
+    const uint64_t before = looks;
+    const bool counts = backend.time > late;
+    ASSERT_TRUE(engine.step().ok());
+    for (const Event &event : engine.takeEvents())
+      forced |= event.forced;
+    if (counts && !forced)
+      looksOf.push_back(looks - before);
+  }
+  ASSERT_GT(looksOf.size(), 40u);
+  const uint64_t least = *std::min_element(looksOf.begin(), looksOf.end());
+  const auto more =
+      std::count_if(looksOf.begin(), looksOf.end(), [&](uint64_t count) { return count > least; });
+  EXPECT_GT(more, 0);
+  EXPECT_LT(more, long(looksOf.size() / 2));
+}
+
 } // namespace

@@ -3,6 +3,10 @@
 
 namespace m1rt {
 
+static double seconds(std::chrono::steady_clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
 void Engine::close(Track &track) {
   const Request &request = track.request->request;
   track.closed = true;
@@ -58,12 +62,20 @@ BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_poi
   return situation;
 }
 
-bool Engine::worthClosing(const RequestState &request, Clock::time_point now) const {
+/// Whether the request's samples, whose closing time has come, are closed now. That is weighed as
+/// seldom as plans are made: it costs as much.
+bool Engine::closesNow(RequestState &request, Clock::time_point now) {
   const bool alone = request.request.samples == 1; // there is no other whose end would do
-  return !request.closesAtDeadline() || !options.planBudgets || alone ||
-         m1rt::worthClosing(situationOf(request, now), stepTimes, lengths,
-                            closingTokens(request.request) + 1,
-                            (double(answers) + 2) / (double(closings) + 2));
+  if (!request.closesAtDeadline() || !options.planBudgets || alone)
+    return true;
+  if (!request.closingPace.due(counters.steps, request.ends, seconds(now)))
+    return false;
+  const bool worth = m1rt::worthClosing(situationOf(request, now), stepTimes, lengths,
+                                        closingTokens(request.request) + 1,
+                                        (double(answers) + 2) / (double(closings) + 2));
+  request.closingPace.planned(counters.steps, request.ends, seconds(now),
+                              seconds(options.now()) - seconds(now));
+  return worth;
 }
 
 /// Decides, for every request with a time budget, which of its samples take part in the next steps
@@ -71,9 +83,6 @@ bool Engine::worthClosing(const RequestState &request, Clock::time_point now) co
 void Engine::planBudgets() {
   if (!options.planBudgets)
     return;
-  auto seconds = [](Clock::time_point time) {
-    return std::chrono::duration<double>(time.time_since_epoch()).count();
-  };
   for (auto &request : requests) {
     if (!request->hasDeadline || request->closing)
       continue;
@@ -113,7 +122,7 @@ Status Engine::applyDeadlines() {
   for (auto &request : requests)
     if (request->hasDeadline &&
         (now >= request->deadline ||
-         (!request->closing && now >= closingTime(*request) && worthClosing(*request, now))))
+         (!request->closing && now >= closingTime(*request) && closesNow(*request, now))))
       due.push_back(request.get());
   if (due.empty())
     return {};

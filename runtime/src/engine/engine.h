@@ -287,7 +287,7 @@ private:
   Status applyDeadlines();
   void planBudgets();
   BudgetSituation situationOf(const RequestState &request, Clock::time_point now) const;
-  bool worthClosing(const RequestState &request, Clock::time_point now) const;
+  bool closesNow(RequestState &request, Clock::time_point now);
   double closingTokens(const Request &wish) const;
 
   void begin(Track &track);

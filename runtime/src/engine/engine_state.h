@@ -71,9 +71,9 @@ struct Engine::RequestState {
   // How many samples should run at once under its time budget, and when that was planned; see
   // planBudgets().
   uint32_t wanted = UINT32_MAX;
-  PlanPace pace;
-  uint32_t ends = 0;    // samples that ended by themselves
-  LifeTable lengths;    // of samples that ended or were cut
+  PlanPace pace, closingPace; // of planBudgets() and of closesNow()
+  uint32_t ends = 0;          // samples that ended by themselves
+  LifeTable lengths;          // of samples that ended or were cut
   bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
   bool cancelled = false;
   uint32_t reusedTokens = 0; // of the prompt, when it was first begun
