@@ -163,8 +163,8 @@ Words withoutPeriods(const Words &behind) {
   return kept;
 }
 
-// "21 more", "13 years younger than Bob", "5 dollars more to buy it": a conclusion says how much two
-// differ. Only these are left to a conclusion; `behind` is then without them.
+// "21 more", "13 years younger than Bob", "5 dollars more to buy it": a conclusion says how much
+// two differ. Only these are left to a conclusion; `behind` is then without them.
 bool leadsToDifference(Words &behind) {
   static const std::set<std::string> comparatives = {
       "more",    "fewer",   "less",    "younger", "older",  "taller", "longer",
@@ -189,9 +189,9 @@ bool leadsToDifference(Words &behind) {
 
 std::optional<std::string> plainStatement(std::string_view text) {
   constexpr size_t longest = 160, mostBefore = 12, mostBehind = 8;
-  static const std::set<std::string> general = {"a",   "an",   "any",   "all",  "some", "no",
-                                                "if",  "in",   "there", "here", "add",  "divide",
-                                                "and", "with", "to",    "what", "how"};
+  static const std::set<std::string> general = {"a",   "an",   "any", "all",   "some",
+                                                "no",  "if",   "in",  "there", "here",
+                                                "and", "with", "to",  "what",  "how"};
   const size_t last = text.find_last_not_of(" \t\r\n*.!");
   if (last == text.npos)
     return std::nullopt;

@@ -451,8 +451,8 @@ std::string Units::textOf(size_t begin, size_t end) const {
   return text;
 }
 
-// The letter behind a blank in "40 N", "-8 h" and "3 \mu m", where nothing else stands in the answer:
-// a unit. A length of "5 m" may as well be a product.
+// The letter behind a blank in "40 N", "-8 h" and "3 \mu m", where nothing else stands in the
+// answer: a unit. "5 m" may as well be a product.
 bool Units::isLetterOfUnit(size_t i) const {
   static const std::set<std::string> letters = {"N", "J", "W", "V", "K",
                                                 "L", "h", "s", "g", "\\ell"},
