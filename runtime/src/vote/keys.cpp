@@ -228,7 +228,7 @@ std::optional<std::string> rationalKey(const Expression &e) {
   return residuesKey(*first, *second);
 }
 
-// To twelve digits.
+// To sixty digits.
 std::string rounded(long double x) {
   char text[32];
   auto [end, error] =
@@ -253,6 +253,72 @@ bool isValue(const Complex &a) {
   return isFinite(a) || (std::isinf(a.real()) && !std::isnan(a.imag()));
 }
 
+// A power of a product or quotient of rational values and their roots that is rational: the
+// sixtieth. Nothing for others.
+std::optional<uint64_t> radicalPower(const Expression &e, uint64_t p) {
+  constexpr unsigned sixty = 60;
+  auto raised = [&](const std::optional<uint64_t> &base, unsigned exponent) {
+    return base ? std::optional(powerModulo(*base, exponent, p)) : std::nullopt;
+  };
+  switch (e.kind) {
+  case E::root: {
+    const auto degree = e.kids.size() == 1 ? std::optional(Rational{2, 1}) : exactValue(*e.kids[1]);
+    if (!degree || degree->denominator != 1 || degree->numerator < 2 || degree->numerator > sixty ||
+        sixty % static_cast<unsigned>(degree->numerator) != 0)
+      return std::nullopt;
+    return raised(residue(*e.kids[0], p), sixty / static_cast<unsigned>(degree->numerator));
+  }
+  case E::power: {
+    const auto exponent = exactValue(*e.kids[1]);
+    if (!exponent || exponent->denominator == 1 || exponent->denominator > sixty ||
+        sixty % static_cast<unsigned>(exponent->denominator) != 0 || exponent->numerator < 1 ||
+        exponent->numerator > sixty)
+      break;
+    return raised(residue(*e.kids[0], p),
+                  static_cast<unsigned>(exponent->numerator) *
+                      (sixty / static_cast<unsigned>(exponent->denominator)));
+  }
+  case E::negate:
+    return radicalPower(*e.kids[0], p);
+  case E::multiply:
+  case E::divide: {
+    const auto a = radicalPower(*e.kids[0], p), by = radicalPower(*e.kids[1], p);
+    if (!a || !by || (e.kind == E::divide && *by == 0))
+      return std::nullopt;
+    return multiplyModulo(*a, e.kind == E::divide ? powerModulo(*by, p - 2, p) : *by, p);
+  }
+  default:
+    break;
+  }
+  return raised(residue(e, p), sixty);
+}
+
+// Of a real value that only such a power tells from a rational one: \sqrt{10^{20}+1} is 10^{10} to
+// sixty digits. Nothing for others.
+std::optional<std::string> radicalKey(const Expression &e, long double value) {
+  constexpr long double large = 1e9L, largest = 1e18L;
+  const auto fraction = nearFraction(value);
+  if (!fraction && std::fabs(value) < large)
+    return std::nullopt;
+  const auto first = radicalPower(e, kPrimes[0]),
+             second = first ? radicalPower(e, kPrimes[1]) : std::nullopt;
+  if (!second)
+    return std::nullopt;
+  std::vector<ExpressionPtr> near; // what it may be
+  if (fraction)
+    near.push_back(toExpression(*fraction));
+  constexpr int mostParts = 12;
+  for (int parts = 1; parts <= mostParts && std::fabs(value) * parts < largest; ++parts)
+    near.push_back(node(E::divide,
+                        toExpression({static_cast<Integer>(std::roundl(value * parts)), 1}),
+                        toExpression({parts, 1})));
+  for (const ExpressionPtr &exact : near) {
+    if (radicalPower(*exact, kPrimes[0]) == first && radicalPower(*exact, kPrimes[1]) == second)
+      return rationalKey(*exact);
+  }
+  return (value < 0 ? "w-" : "w") + residuesKey(*first, *second);
+}
+
 // The key of a value that does not depend on variables; as they are at the first point.
 std::optional<std::string> constantKey(const Expression &e) {
   if (auto exact = exactValue(e, 0))
@@ -266,6 +332,9 @@ std::optional<std::string> constantKey(const Expression &e) {
   if (!isFinite(x))
     return rounded(x);
   x = withoutNoise(x, 1e3L * std::abs(x));
+  if (x.imag() == 0 && !hasVariables(e))
+    if (auto key = radicalKey(e, x.real()))
+      return key;
   auto part = [](long double value) {
     auto fraction = nearFraction(value);
     auto key = fraction ? rationalKey(*toExpression(*fraction)) : std::nullopt;

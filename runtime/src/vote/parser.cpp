@@ -320,14 +320,18 @@ ExpressionPtr Parser::numberInBase(const std::string &digits) {
 ExpressionPtr Parser::lettersInBase() {
   std::string digits;
   size_t next = at;
+  bool small = false; // letters, of base 16 alone
   for (; next < end && (next == at || !tokens[next].spaceBefore); ++next) {
     const Token &t = tokens[next];
     const bool letters = t.kind == Kind::letter || t.kind == Kind::word;
     if (t.kind == Kind::number
             ? t.text.find('.') != std::string::npos
-            : !letters || t.text.find_first_not_of("ABCDEF") != std::string::npos)
+            : !letters || t.text.find_first_not_of("ABCDEFabcdef") != std::string::npos)
       break;
-    digits += t.text;
+    for (const char c : t.text) {
+      small |= c >= 'a';
+      digits += c >= 'a' ? static_cast<char>(c - 'a' + 'A') : c;
+    }
   }
   const size_t start = at;
   at = next;
@@ -337,6 +341,10 @@ ExpressionPtr Parser::lettersInBase() {
     return nullptr;
   }
   const int base = baseOf(subscript().substr(1));
+  if (small && (base != 16 || digits[0] > '9')) { // ab_{16} is a product
+    at = start;
+    return nullptr;
+  }
   Rational sum;
   for (const char c : digits) {
     const int digit = c <= '9' ? c - '0' : c - 'A' + 10;
@@ -657,9 +665,12 @@ ExpressionPtr Parser::atom() {
       at += 2;
     if (isOp("_") || isOp("^")) {
       ++at;
-      ExpressionPtr n = argument();
-      const bool choose = at < end && tokens[at].text == "C";
-      if (!n || at >= end || !(choose || tokens[at].text == "P") || !isOp("_", 1))
+      // {}_nC_k
+      const bool joined = at < end && tokens[at].kind == Kind::word && tokens[at].text.size() == 2;
+      ExpressionPtr n = joined ? make(E::variable, tokens[at].text.substr(0, 1)) : argument();
+      const std::string sign = at < end ? tokens[at].text.substr(joined ? 1 : 0) : std::string();
+      const bool choose = sign == "C";
+      if (!n || !(choose || sign == "P") || !isOp("_", 1))
         return nullptr;
       at += 2;
       ExpressionPtr k = argument();

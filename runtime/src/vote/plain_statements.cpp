@@ -42,18 +42,19 @@ std::string withoutCommands(const std::string &latex) {
 
 // The only formula, number or time of day of a sentence; nothing where there are several.
 std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
+  auto isDigit = [&](size_t at) {
+    return at < sentence.size() && sentence[at] >= '0' && sentence[at] <= '9';
+  };
   if (const std::vector<Formula> formulas = formulasOf(sentence); !formulas.empty()) {
     const Formula &one = formulas[0];
     const std::string content = trimmed(contentOf(sentence, one)),
                       others = sentence.substr(0, one.before) + sentence.substr(one.after);
-    if (formulas.size() > 1 || !isFormula(withoutCommands(content)) ||
+    if (formulas.size() > 1 || (content.size() == 1 && !isDigit(one.begin)) ||
+        !isFormula(withoutCommands(content)) ||
         others.find_first_of("0123456789$\\") != others.npos)
       return std::nullopt;
     return OnlyValue{one.before, one.after, content, true, false};
   }
-  auto isDigit = [&](size_t at) {
-    return at < sentence.size() && sentence[at] >= '0' && sentence[at] <= '9';
-  };
   std::optional<OnlyValue> found;
   for (size_t i = 0; i < sentence.size();) {
     size_t length = numberLength(sentence, i);
@@ -94,7 +95,7 @@ bool saysMore(const Words &words) {
       "i",          "we",      "you",     "my",       "our",       "us",         "also",
       "both",       "for",     "by",      "minus",    "plus",      "hmm",        "question",
       "problem",    "formula", "rule",    "theorem",  "as",        "digits",     "values",
-      "degree",     "answer",  "per",     "let"};
+      "degree",     "answer",  "per",     "start",    "beginning", "let"};
   return denies(words) || countsParts(words) || among(words, more);
 }
 
@@ -125,7 +126,8 @@ bool leads(Words words, bool time) {
       "about", "exactly", "approximately", "roughly", "around", "only", "now"};
   static const std::set<std::string> amounts = {"total", "profit", "average", "sum", "maximum"};
   const auto n = [&] { return words.size(); };
-  while (n() > 1 && fillers.count(words.back()))
+  while (n() > 1 && (fillers.count(words.back()) || words.back() == "him" ||
+                     words.back() == "her" || words.back() == "them"))
     words.pop_back();
   if (n() > 3 && words.back() == "of" && amounts.count(words[n() - 2]) &&
       (words[n() - 3] == "a" || words[n() - 3] == "an"))
@@ -161,8 +163,8 @@ Words withoutPeriods(const Words &behind) {
   return kept;
 }
 
-// "21 more", "13 years younger than Bob", "5 dollars more to buy it": a conclusion says how much two
-// differ. Only these are left to a conclusion; `behind` is then without them.
+// "21 more", "13 years younger than Bob", "5 dollars more to buy it": a conclusion says how much
+// two differ. Only these are left to a conclusion; `behind` is then without them.
 bool leadsToDifference(Words &behind) {
   static const std::set<std::string> comparatives = {
       "more",    "fewer",   "less",    "younger", "older",  "taller", "longer",
@@ -187,9 +189,9 @@ bool leadsToDifference(Words &behind) {
 
 std::optional<std::string> plainStatement(std::string_view text) {
   constexpr size_t longest = 160, mostBefore = 12, mostBehind = 8;
-  static const std::set<std::string> general = {"a",   "an",   "any",   "all",  "some", "no",
-                                                "if",  "in",   "there", "here", "add",  "divide",
-                                                "and", "with", "to",    "what", "how"};
+  static const std::set<std::string> general = {"a",   "an",   "any", "all",   "some",
+                                                "no",  "if",   "in",  "there", "here",
+                                                "and", "with", "to",  "what",  "how"};
   const size_t last = text.find_last_not_of(" \t\r\n*.!");
   if (last == text.npos)
     return std::nullopt;
@@ -236,6 +238,11 @@ std::optional<std::string> plainStatement(std::string_view text) {
       saysMore(said) || (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
       !leads(before, value->time))
     return std::nullopt;
+  if (const bool half = value->time && !behind.empty(); half) {
+    const std::string &named = behind[0]; // PM, p.m.
+    const bool am = named == "am" || named == "a", pm = named == "pm" || named == "p";
+    return am || pm ? std::optional(value->content + (am ? " am" : " pm")) : std::nullopt;
+  }
   return value->formula ? valueOfRounding(value->content) : value->content;
 }
 

@@ -265,6 +265,42 @@ ValuePtr solveQuadratic(const Expression &e, const std::string &op) {
                                   interval(open, root(true), infinity(false), ")"));
 }
 
+// slope·|form| + constant, where an expression is so: |x| - 5.
+struct AbsoluteForm {
+  Rational slope, constant;
+  const Expression *absolute = nullptr; // null in a constant
+};
+std::optional<AbsoluteForm> absoluteForm(const Expression &e) {
+  using E = Expression::Kind;
+  if (e.kind == E::absolute)
+    return AbsoluteForm{{1, 1}, {0, 1}, &e};
+  if (!hasVariables(e)) {
+    const auto value = exactValue(e);
+    return value ? std::optional(AbsoluteForm{{0, 1}, *value}) : std::nullopt;
+  }
+  auto times = [](const AbsoluteForm &form, const Rational &by) -> std::optional<AbsoluteForm> {
+    const auto slope = multiply(form.slope, by), constant = multiply(form.constant, by);
+    return slope && constant ? std::optional(AbsoluteForm{*slope, *constant, form.absolute})
+                             : std::nullopt;
+  };
+  if (e.kind != E::negate && e.kind != E::add && e.kind != E::multiply)
+    return std::nullopt;
+  const auto first = absoluteForm(*e.kids[0]);
+  if (!first)
+    return std::nullopt;
+  if (e.kind == E::negate)
+    return times(*first, {-1, 1});
+  const auto second = absoluteForm(*e.kids[1]);
+  if (!second || (first->absolute && second->absolute))
+    return std::nullopt;
+  const AbsoluteForm &form = first->absolute ? *first : *second,
+                     &number = first->absolute ? *second : *first;
+  if (e.kind == E::multiply)
+    return times(form, number.constant);
+  const auto sum = add(form.constant, number.constant);
+  return sum ? std::optional(AbsoluteForm{form.slope, *sum, form.absolute}) : std::nullopt;
+}
+
 // What a relation that is linear or quadratic in one variable, or whose left side is the absolute
 // value of a linear form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals,
 // |x - 3| < 2 is (1, 5). Null for others.
@@ -282,8 +318,14 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   if (left.expression->kind == Expression::Kind::absolute) {
     auto form = linearForm(*left.expression->kids[0]);
     auto bound = exactValue(*right.expression);
-    if (!form || !bound || bound->numerator <= 0 || op == "≠")
+    if (!form || !bound || bound->numerator < 0)
       return nullptr;
+    if (bound->numerator == 0) {
+      const auto at = op == "≠" || op == ">" ? root(*form, {0, 1}) : std::nullopt;
+      return at ? joinedIntervals(interval("(", infinity(true), rational(*at), ")"),
+                                  interval("(", rational(*at), infinity(false), ")"))
+                : nullptr;
+    }
     auto first = root(*form, {-bound->numerator, bound->denominator}), second = root(*form, *bound);
     if (!first || !second)
       return nullptr;
@@ -291,6 +333,13 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
       std::swap(first, second);
     if (op == "<" || op == "≤")
       return interval(open, rational(*first), rational(*second), close);
+    if (op == "≠") {
+      auto hole = [](const ValuePtr &at) {
+        return joinedIntervals(interval("(", infinity(true), at, ")"),
+                               interval("(", at, infinity(false), ")"));
+      };
+      return conditions({hole(rational(*first)), hole(rational(*second))});
+    }
     return joinedIntervals(interval("(", infinity(true), rational(*first), close),
                            interval(open, rational(*second), infinity(false), ")"));
   }
@@ -301,6 +350,18 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   negated->kind = Expression::Kind::negate;
   negated->kids.push_back(resolvePlusMinus(*right.expression, false));
   difference.kids.push_back(std::move(negated));
+  // |x| - 5 < 0, 5 > |x|
+  if (const auto form = absoluteForm(difference); form && form->absolute) {
+    const auto by = inverse(form->slope),
+               bound = by ? multiply({-form->constant.numerator, form->constant.denominator}, *by)
+                          : std::nullopt;
+    if (!bound)
+      return nullptr;
+    static const std::map<std::string, std::string> turned = {
+        {"<", ">"}, {">", "<"}, {"≤", "≥"}, {"≥", "≤"}, {"≠", "≠"}};
+    return solve(*expressionValue(copyOf(*form->absolute)),
+                 form->slope.numerator < 0 ? turned.at(op) : op, *rational(*bound));
+  }
   auto form = linearForm(difference);
   auto at = form ? root(*form, {0, 1}) : std::nullopt;
   if (!at)

@@ -426,6 +426,7 @@ private:
     return i;
   }
   size_t measureEnd(size_t i, bool afterNumber) const;
+  bool isLetterOfUnit(size_t i) const;
   bool isThings(size_t i) const;
   size_t wordEnd(size_t i) const;
   bool isFactor(size_t i) const;
@@ -448,6 +449,20 @@ std::string Units::textOf(size_t begin, size_t end) const {
   for (size_t micro; (micro = text.find("µ ")) != std::string::npos;)
     text.erase(micro + 2, 1);
   return text;
+}
+
+// The letter behind a blank in "40 N", "-8 h" and "3 \mu m", where nothing else stands in the
+// answer: a unit. "5 m" may as well be a product.
+bool Units::isLetterOfUnit(size_t i) const {
+  static const std::set<std::string> letters = {"N", "J", "W", "V", "K",
+                                                "L", "h", "s", "g", "\\ell"},
+                                     ofMicro = {"m", "s", "g", "F", "A", "V"};
+  const size_t number = !tokens.empty() && (isOp(tokens[0], "-") || isOp(tokens[0], "+"));
+  if (i != number + 1 || !tokens[i].spaceBefore || tokens[i].kind != Token::Kind::letter)
+    return false;
+  if (tokens[i].text == "\\mu")
+    return tokens.size() == i + 2 && ofMicro.count(tokens[i + 1].text) != 0;
+  return tokens.size() == i + 1 && letters.count(tokens[i].text) != 0;
 }
 
 // What measures something, to the end of its item: km/h, m s^{-2}, N·m, °C. Letters alone are a
@@ -473,6 +488,8 @@ size_t Units::measureEnd(size_t i, bool afterNumber) const {
   const bool letters = quotient && afterNumber && tokens[i].spaceBefore;
   const bool degrees = i > 0 && isOp(tokens[i - 1], "°");
   const std::string unit = textOf(i, end);
+  if (afterNumber && isLetterOfUnit(i) && end == tokens.size())
+    return end;
   return (upright || letters || degrees) && isMeasure((degrees ? "°" : "") + unit) ? end : i;
 }
 

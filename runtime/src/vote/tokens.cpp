@@ -199,7 +199,10 @@ private:
       while (end < s.size() && isLetter(s[end]))
         ++end;
       const std::string name = s.substr(at, end - at);
-      if (name == "mod")
+      const size_t amount = s.find_first_not_of("\\$", end); // US$7
+      if (name == "US" && amount > end && amount < s.size() && isDigit(s[amount]))
+        space = true;
+      else if (name == "mod")
         pushOp("\\bmod");
       else
         push(end - at == 1 ? Token::Kind::letter : Token::Kind::word, name);
@@ -342,6 +345,8 @@ private:
       push(Token::Kind::number, text);
       return;
     }
+    if (prefixed())
+      return;
     while (at < s.size()) {
       if (isDigit(s[at])) {
         text += s[at++];
@@ -388,6 +393,25 @@ private:
     pushOp(")");
   }
 
+  // 0xFF and 0b1010, as programs write numbers of base 16 and 2.
+  bool prefixed() {
+    constexpr size_t longest = 15;
+    const bool hexadecimal = s.compare(at, 2, "0x") == 0;
+    if (!hexadecimal && s.compare(at, 2, "0b") != 0)
+      return false;
+    const size_t begin = at + 2,
+                 end = std::min(
+                     s.find_first_not_of(hexadecimal ? "0123456789abcdefABCDEF" : "01", begin),
+                     s.size());
+    const bool whole = end == s.size() || !(isLetter(s[end]) || isDigit(s[end]) || s[end] == '.');
+    if (end <= begin || end - begin > longest * (hexadecimal ? 1 : 4) || !whole)
+      return false;
+    push(Token::Kind::number,
+         std::to_string(std::stoull(s.substr(begin, end - begin), nullptr, hexadecimal ? 16 : 2)));
+    at = end;
+    return true;
+  }
+
   // 0.1\overline{6}, 0.1\bar{6}, 0.1\dot{6}, after its first digits: (0.1 + \frac{6}{90}).
   // 0.(6), too; 0.1(6) would be a product. 0,\overline{6} as in German.
   bool repeating(const std::string &text, bool point) {
@@ -413,6 +437,10 @@ private:
     }
     if (digits.find_first_not_of("0123456789") != std::string::npos)
       return false;
+    if (end + 1 < s.size() && isDigit(s[end + 1])) { // no number has digits behind endless ones
+      ok = false;
+      return true;
+    }
     pushRepeating(text, digits, point ? text.size() - text.find('.') - 1 : 0);
     at = end + 1;
     return true;
@@ -525,6 +553,10 @@ private:
           space |= blank;
           if (withGroup || blank || content == "$" || content == "\\$")
             return;
+          if (content == "-" || content == "+") {
+            push(Token::Kind::op, content);
+            return;
+          }
           if (trimmed(content) == "infinity") {
             push(Token::Kind::letter, "\\infty");
             return;

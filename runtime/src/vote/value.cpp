@@ -419,7 +419,9 @@ ValuePtr Reader::readPoint(size_t begin, size_t end, int depth) {
   auto isNatural = [](const ValuePtr &item) {
     const auto exact =
         item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
-    return exact && exact->denominator == 1 && exact->numerator >= 0;
+    const bool count = item->kind == Kind::expression && isVariable(*item->expression) &&
+                       std::string("nkrm").find(item->expression->text) < 4;
+    return count || (exact && exact->denominator == 1 && exact->numerator >= 0);
   };
   if (name.text == "C" && point->items.size() == 2 &&
       std::all_of(point->items.begin(), point->items.end(), isNatural)) {

@@ -362,6 +362,12 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
   };
   if (time.size() < 3)
     return std::nullopt;
+  if (time.size() == 5 && time[2] == ':' && digitsUpTo(0, 2) && digitsUpTo(3, 5) &&
+      time[3] < '6') { // 15:45
+    const int hour = std::stoi(time.substr(0, 2));
+    if (hour > 12 && hour < 24)
+      return std::to_string(hour - 12) + time.substr(2) + "pm";
+  }
   const size_t end = time.size() - 2, colon = time.find(':'), hour = std::min(colon, end);
   if ((time.compare(end, 2, "am") != 0 && time.compare(end, 2, "pm") != 0) ||
       !digitsUpTo(0, hour) || (hour < end && (!digitsUpTo(hour + 1, end) || end - hour != 3)))
