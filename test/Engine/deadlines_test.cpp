@@ -211,4 +211,42 @@ TEST(Deadlines, ClosingIsWeighedAsSeldomAsPlansAreMade) {
   EXPECT_LT(more, long(looksOf.size() / 2));
 }
 
+// A sample that is cut while it is being closed says only that closing takes longer: the next ones
+// get the time that they need.
+TEST(Deadlines, CutSamplesDoNotShortenClosing) {
+  BackendLimits limits = smallLimits();
+  limits.maxContext = 1000;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  options.now = backend.clock();
+  Engine engine(backend, options);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.samples = 1;
+  request.maxNewTokens = 900;
+  request.timeBudget = 0.1;
+  request.atDeadline = DeadlineAction::close;
+  request.closeTokens = {7};
+  request.closeMaxTokens = 20; // as many steps of 1 ms
+  for (int round = 0; round < 4; ++round) {
+    uint64_t id;
+    ASSERT_TRUE(engine.submit(request, &id).ok());
+    FinishReason reason = FinishReason::running;
+    bool forced = false;
+    while (!engine.idle()) {
+      ASSERT_TRUE(engine.step().ok());
+      for (const Event &event : engine.takeEvents()) {
+        if (event.forced && !forced && round == 0)
+          backend.time += std::chrono::seconds(1); // the machine stands still
+        forced |= event.forced;
+        reason = event.reason;
+      }
+    }
+    EXPECT_TRUE(forced);
+    EXPECT_EQ(reason, round == 0 ? FinishReason::dropped : FinishReason::length) << round;
+  }
+}
+
 } // namespace

@@ -291,11 +291,17 @@ void Engine::learnLength(Track &track, FinishReason reason) {
   };
   if (track.closed) {
     learn(track.thought, false);
+    const Request &wish = track.request->request;
     const double said =
-        double(track.generated - track.thought) - double(track.request->request.closeTokens.size());
+        std::max(1.0, double(track.generated - track.thought) - double(wish.closeTokens.size()));
+    // One that was cut says only that closing takes longer. Taken at its word it would leave the
+    // next ones less time, so that they were cut, too.
+    const bool cut = reason == FinishReason::dropped || reason == FinishReason::failed;
+    const double most = wish.closeMaxTokens;
+    const double length =
+        !cut ? said : closings ? std::min(most, std::max(said, closingLength) + 1) : most;
     constexpr double newestShare = 0.1;
-    closingLength = closings ? (1 - newestShare) * closingLength + newestShare * std::max(said, 1.0)
-                             : std::max(said, 1.0);
+    closingLength = closings ? (1 - newestShare) * closingLength + newestShare * length : length;
     ++closings;
     answers += reason == FinishReason::stopToken || reason == FinishReason::stopString ||
                reason == FinishReason::cancelled;
