@@ -32,13 +32,14 @@ Facts common_facts(const GatedDelta &f) {
 const int chunk = 64, blocks_bytes = 10 * 512, factor_bytes = chunk * 4;
 
 int prepare_bytes(const GatedDelta &f) {
-  const int rows = chunk * (f.key_size + 8) * 2, parts = 10 * 2 * 16 * 24 * 2;
-  return rows + std::max(rows, parts) + 6 * factor_bytes;
+  const int rows = chunk * (f.key_size + 8) * 2, parts = 10 * 2 * 16 * 24 * 2,
+            values = chunk * (f.value_size + 8) * 2;
+  return rows + std::max(rows, parts) + values + 7 * factor_bytes;
 }
 
 int chunks_bytes(const GatedDelta &f, int warps) {
   int keys = chunk * (f.key_size + 8) * 2, values = chunk * (16 * warps + 8) * 2;
-  int input = keys + values + 2 * blocks_bytes + 3 * factor_bytes;
+  int input = 2 * keys + values + 2 * factor_bytes;
   int output = keys + blocks_bytes + factor_bytes;
   return 2 * (input + output + warps * (f.key_size / 16 + chunk / 16) * 512);
 }
@@ -60,31 +61,30 @@ int warps_of(const GatedDelta &f, const Tuning &tuning) {
 }
 
 // As in delta_warpgroup.cuh.
-int warpgroup_bytes(const GatedDelta &f, int stages) {
-  int rows = chunk * f.key_size * 2, tiles = chunk * 64 * 2, values = chunk * (64 + 8) * 2;
-  return 1024 + stages * (2 * rows + 3 * tiles + values + 4 * factor_bytes + 16);
+int warpgroup_bytes(const GatedDelta &f) {
+  const int keys = chunk * f.key_size * 2;
+  int input = int(round_up(2 * keys + chunk * (64 + 8) * 2 + 2 * factor_bytes, 1024));
+  int output = int(round_up(keys + chunk * 64 * 2 + factor_bytes, 1024));
+  int left = 4 * (f.key_size / 16 + chunk / 16) * 512;
+  return 1024 + 3 * (input + 16) + 2 * (output + 16) + 2 * (left + 16);
 }
 
-// Stages of tiles for warpgroup products; 0: not on those. They are faster where a block has 64
-// columns anyway; tiles of 32 columns take less time than theirs (docs/performance.md).
-int stages_of(const GatedDelta &f, int warps, const Tuning &tuning) {
-  if (!tuning.warpgroups || warps != 4 || f.key_size != 128)
-    return 0;
-  for (int stages : {3, 2})
-    if (warpgroup_bytes(f, stages) <= tuning.block_shared_bytes)
-      return stages;
-  return 0;
+bool on_warpgroups(const GatedDelta &f, const Tuning &tuning) {
+  return tuning.warpgroups && f.key_size == 128 && f.value_size % 64 == 0 &&
+         std::max(warpgroup_bytes(f), chunks_bytes(f, 4)) <= tuning.block_shared_bytes;
 }
 
-void add_chunks(Description &description, const GatedDelta &f, int warps, int stages,
+void add_chunks(Description &description, const GatedDelta &f, int warps, bool warpgroups,
                 const std::string &symbol, const Tuning &tuning) {
-  const int64_t record = 3 * blocks_bytes + 4 * factor_bytes;
-  const char *header = stages ? "delta_warpgroup.cuh" : "delta_chunks.cuh";
+  const int64_t record =
+      chunk * 2 * int64_t(f.key_size + f.value_size) + blocks_bytes + 3 * factor_bytes;
+  const char *header = warpgroups ? "delta_warpgroup.cuh" : "delta_chunks.cuh";
   Facts facts = common_facts(f);
   facts.number("kSharedBytes", prepare_bytes(f));
   Parameters parameters;
   parameters.input(f.q_type, "q");
   parameters.input(f.k_type, "k");
+  parameters.input(f.v_type, "v");
   parameters.input(f.a_type, "a");
   parameters.input(f.b_type, "b");
   parameters.vector("decay");
@@ -94,23 +94,20 @@ void add_chunks(Description &description, const GatedDelta &f, int warps, int st
   parameters.add("unsigned char", "temporary");
   Kernel prepare =
       make_kernel(symbol + "_prepare", header, "delta_prepare", facts, parameters, 128,
-                  std::min(6, std::max(1, blocks_per_multiprocessor(tuning, prepare_bytes(f)))));
+                  std::min(4, std::max(1, blocks_per_multiprocessor(tuning, prepare_bytes(f)))));
   prepare.shared_bytes = prepare_bytes(f);
   prepare.domain = Domain::tokens;
   prepare.grid_x = f.heads;
   prepare.rows_per_group = chunk;
   description.kernels.push_back(prepare);
 
-  const int shared = std::max(chunks_bytes(f, warps), stages ? warpgroup_bytes(f, stages) : 0);
+  const int shared = std::max(chunks_bytes(f, warps), warpgroups ? warpgroup_bytes(f) : 0);
   facts = common_facts(f);
   facts.number("kWarps", warps);
-  if (stages)
-    facts.number("kStages", stages);
   facts.number("kSharedBytes", shared);
   parameters = {};
   parameters.input(f.q_type, "q");
   parameters.input(f.k_type, "k");
-  parameters.input(f.v_type, "v");
   parameters.add(name_of(f.state_type), "state");
   parameters.batch("sequence_starts");
   parameters.batch("slots");
@@ -119,8 +116,8 @@ void add_chunks(Description &description, const GatedDelta &f, int warps, int st
   parameters.add("const unsigned char", "workspace");
   parameters.add("const unsigned char", "temporary");
   Kernel chunks =
-      make_kernel(symbol + "_chunks", header, stages ? "delta_warpgroup" : "delta_chunks", facts,
-                  parameters, stages ? 384 : 64 * warps + 32, 1);
+      make_kernel(symbol + "_chunks", header, warpgroups ? "delta_warpgroup" : "delta_chunks",
+                  facts, parameters, warpgroups ? 384 : 64 * warps + 32, 1);
   chunks.shared_bytes = shared;
   chunks.domain = Domain::sequences;
   chunks.grid_x = f.heads * (f.value_size / (16 * warps));
@@ -143,7 +140,8 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   if (!description.error.empty())
     return description;
   if (int warps = f.decode ? 0 : warps_of(f, tuning)) {
-    add_chunks(description, f, warps, stages_of(f, warps, tuning), symbol, tuning);
+    const bool warpgroups = on_warpgroups(f, tuning);
+    add_chunks(description, f, warpgroups ? 4 : warps, warpgroups, symbol, tuning);
     return description;
   }
   // As in GatedDeltaTraits.

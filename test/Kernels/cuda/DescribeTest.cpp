@@ -356,9 +356,9 @@ TEST(Describe, FitsSmallChips) {
     }
 }
 
-// The gated delta rule takes warpgroup products where its blocks have 64 columns of the state, so
-// many that one sequence of such spreads over a third of the chip, and keys of 128. The launch that
-// prepares tiles, which lays them out for those products, is then of the same kind.
+// The gated delta rule takes warpgroup products where keys have 128 columns and values whole blocks
+// of 64. The launch that prepares tiles, which lays them out for those products, is then of the
+// same kind. Keys of 256 go token by token: their tiles do not fit.
 TEST(Describe, GatedDeltaTakesWarpgroupProducts) {
   auto kinds = [](int heads, int key_size, int value_size, bool warpgroups) {
     GatedDelta f = qwen_delta();
@@ -378,10 +378,11 @@ TEST(Describe, GatedDeltaTakesWarpgroupProducts) {
   };
   EXPECT_EQ(kinds(32, 128, 128, true), "sm_90a 32 sm_90a 64 ");
   EXPECT_EQ(kinds(32, 128, 192, true), "sm_90a 32 sm_90a 96 ");
-  EXPECT_EQ(kinds(16, 128, 128, true), "sm_90 16 sm_90 64 ");
+  EXPECT_EQ(kinds(16, 128, 128, true), "sm_90a 16 sm_90a 32 ");
+  EXPECT_EQ(kinds(16, 128, 128, false), "sm_90 16 sm_90 64 ");
   EXPECT_EQ(kinds(32, 64, 128, true), "sm_90 32 sm_90 64 ");
   EXPECT_EQ(kinds(32, 128, 96, true), "sm_90 32 sm_90 96 ");
-  EXPECT_EQ(kinds(32, 256, 128, true), "sm_90 32 sm_90 128 ");
+  EXPECT_EQ(kinds(32, 256, 128, true), "sm_90 128 ");
   EXPECT_EQ(kinds(32, 128, 128, false), "sm_90 32 sm_90 64 ");
 }
 
