@@ -6,31 +6,30 @@
 // Let g_t be the sum of log2 α over a tile's tokens of the sequence up to t, and S the state before
 // them. Unrolled, S_t = 2^g_t S + Σ_{j<=t} 2^(g_t - g_j) k_j δ_jᵀ, and put into the first line:
 //   (I + A) δ = β (v - 2^g K S),  A_tj = β_t 2^(g_t - g_j) k_t·k_j for j < t, 0 elsewhere
-//   δ = U - W S,  U = T V,  W = T 2^g K,  T = (I + A)⁻¹ β
 //   o_t = 2^g_t Sᵀ q_t + Σ_{j<=t} P_tj δ_j,  P_tj = 2^(g_t - g_j) q_t·k_j
 //   S' = 2^g_last S + Σ_j 2^(g_last - g_j) k_j δ_jᵀ
-// (the chunked form of arXiv 2406.06484 with the decays of 2412.06464). Exponents are differences
-// of sums, taken before the exponential and never positive: large decays underflow.
+// (the chunked form of arXiv 2406.06484 with the decays of 2412.06464, but for (I + A)⁻¹, which is
+// applied to the right side once S is known, instead of to K and V before). Exponents are
+// differences of sums, taken before the exponential and never positive: large decays underflow.
 //
 // delta_prepare: grid (heads, tiles). What does not depend on the state goes to a record a tile and
-//   head: -W, U and P in bf16, and three factors a token. T is solved in f32 in blocks of 16 and
-//   joined from those on tensor cores, where operands are the sums of two bf16, as T is when it
-//   meets V and K. T_tj and P_tj are 0 where t and j are tokens of different sequences, so that a
-//   tile of many sequences is one triangular system.
+//   head: T = (I + A)⁻¹ β, P in bf16, and four factors a token. T is solved in f32 in blocks of 16
+//   and joined from those on tensor cores, where operands are the sums of two bf16, as T is kept.
+//   T_tj and P_tj are 0 where t and j are tokens of different sequences, so that a tile of many
+//   sequences is one triangular system.
 // delta_chunks: grid (heads · V / (16 · kWarps), sequences). kWarps warps each take 16 columns of
 //   the state over the sequence's tiles; with everything transposed (Sᵀ, δᵀ), the results of one
 //   product are the operand of the next in the same registers. As many warps compute the outputs, a
 //   tile behind, from the states and δ that those leave in shared memory; another copies the next
 //   tiles.
 // Keys and queries are operands as they come; the factors 1/|k| and 1/|q| are f32, outside the
-// products. Rounded to bf16: W and U, S where it meets W and Q, 2^(g_last - g_j) δ_j where it meets
-// K, δ where it meets P. A row of W is a product of contractions, β_t k_tᵀ Π 2^α (I - β k kᵀ), so
-// its rounding weighs as that of a key. The state is f32 in registers.
+// products. Rounded to bf16: S and 2^(g_last - g_j) δ_j where they meet K and Q, δ where it meets
+// P; the right side is the sum of two bf16 like T. The state is f32 in registers.
 //
 // Records lie in `temporary`, that of the step's last, partial tile in `workspace`.
 //
 // Facts F: AT, BT, ST, the types of a, b and the state; kHeads, kShare (value heads that a head of
-// q and k serves), kK, kV, strides, kHasDtBias, eps(), scale(); tuning: kWarps.
+// q and k serves), kK, kV, strides, kHasDtBias, eps(), scale(); tuning: kFewest, kWarps.
 #ifndef M1K_DELTA_CHUNKS_CUH
 #define M1K_DELTA_CHUNKS_CUH
 
@@ -40,14 +39,13 @@ namespace m1k {
 
 template <class F> struct DeltaTraits {
   static constexpr int kTile = 64, kRow = F::kK + 8, kSteps = F::kK / 16;
-  // 16×16 blocks of P on or below the diagonal, row by row; each is held as the operand of two
-  // products, 16 bytes a lane, or for warpgroup products by rows.
+  // 16×16 blocks of T and P on or below the diagonal, row by row; each is held as the operand of
+  // two products, 16 bytes a lane, or for warpgroup products by rows.
   static constexpr int kBlocks = 10, kBlockBytes = 512;
-  // The record: rows of -W; rows of U; factors of δ in the state, of the state; P; the factor of
-  // Q·S.
+  // The record: T's first and second parts; factors of K·S, of δ in the state, of the state; P; the
+  // factor of Q·S.
   static constexpr int kFactorBytes = kTile * 4;
-  static constexpr int kRightSide = kTile * F::kK * 2, kFactors = kRightSide + kTile * F::kV * 2,
-                       kSystemBytes = kFactors + 2 * kFactorBytes,
+  static constexpr int kSystemBytes = 2 * kBlocks * kBlockBytes + 3 * kFactorBytes,
                        kOutputBytes = kBlocks * kBlockBytes + kFactorBytes,
                        kRecordBytes = kSystemBytes + kOutputBytes;
   static_assert(F::kK % 16 == 0, "whole tiles");
@@ -56,11 +54,9 @@ template <class F> struct DeltaTraits {
   // diagonal in f32 of rows of kPitch.
   static constexpr int kPrepareThreads = 128, kPart = 24, kPitch = 20;
   static constexpr int kPartBytes = 16 * kPart * 2;
-  static constexpr int kVRow = F::kV + 8;
   static constexpr int kRowsBytes = kTile * kRow * 2, kPartsBytes = kBlocks * 2 * kPartBytes,
-                       kValues = kRowsBytes + max_of(kRowsBytes, kPartsBytes),
-                       kTokens = kValues + kTile * kVRow * 2,
-                       kPrepareBytes = kTokens + 7 * kFactorBytes;
+                       kPrepareBytes =
+                           kRowsBytes + max_of(kRowsBytes, kPartsBytes) + 6 * kFactorBytes;
   static_assert(16 * kPitch * 4 <= 2 * kPartBytes, "either form of a block fits");
 
   M1K_DEVICE static unsigned char *record(unsigned char *temporary, unsigned char *workspace,
@@ -68,6 +64,14 @@ template <class F> struct DeltaTraits {
     if ((tile + 1) * kTile <= tokens)
       return temporary + (static_cast<long long>(tile) * F::kHeads + head) * kRecordBytes;
     return workspace + static_cast<long long>(head) * kRecordBytes;
+  }
+  // Steps of fewer sequences are those of delta_overlap_warpgroup.cuh, where that has code.
+  M1K_DEVICE static bool passes(const m1_dims &dims) {
+#ifdef M1K_WARPGROUPS
+    return dims.sequences < F::kFewest;
+#else
+    return false;
+#endif
   }
   M1K_DEVICE static constexpr int block_of(int row, int column) {
     return row * (row + 1) / 2 + column;
@@ -247,39 +251,16 @@ template <class F> struct DeltaInverse {
   }
 };
 
+// What a tile's products need of its tokens, by 128 threads: sums of log2 α from the tile's first
+// token on, β, where the token's sequence begins and ends, counted from that.
 template <class F>
-M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const typename F::AT *a,
-                              const typename F::BT *b, const float *decay, const float *dt_bias,
-                              const int *sequence_starts, unsigned char *workspace,
-                              unsigned char *temporary, m1_dims dims) {
-  using R = DeltaTraits<F>;
-  constexpr int kTile = R::kTile, kRow = R::kRow;
-  static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
-  int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
-  if (rows <= 0)
-    return;
-  int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
-      t = lane % 4;
-  bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow,
-       *values = reinterpret_cast<bf16 *>(m1k_shared + R::kValues);
-  DeltaInverse<F> inverse{m1k_shared + R::kRowsBytes, warp, lane};
-  float *sums = reinterpret_cast<float *>(m1k_shared + R::kTokens), *betas = sums + kTile,
-        *key_factors = betas + kTile, *query_factors = key_factors + kTile,
-        *seen_factors = query_factors + kTile; // of keys where they meet S
-  int *starts = reinterpret_cast<int *>(seen_factors + kTile), *ends = starts + kTile;
-
-  copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
-      threadIdx.x, keys, k + begin * static_cast<long long>(F::kKStride) + head / F::kShare * F::kK,
-      F::kKStride, 0, rows);
-  copy_rows<F::kK, kRow, F::kQStride % 8 == 0, R::kPrepareThreads>(
-      threadIdx.x, queries,
-      q + begin * static_cast<long long>(F::kQStride) + head / F::kShare * F::kK, F::kQStride, 0,
-      rows);
-  copy_rows<F::kV, R::kVRow, F::kVStride % 8 == 0, R::kPrepareThreads>(
-      threadIdx.x, values, v + begin * static_cast<long long>(F::kVStride) + head * F::kV,
-      F::kVStride, 0, rows);
-  copy_async_commit();
-  if (warp == 0) { // sums of log2 α, two tokens a lane
+M1K_DEVICE void delta_tokens(int thread, float *sums, float *betas, int *starts, int *ends,
+                             const typename F::AT *a, const typename F::BT *b, const float *decay,
+                             const float *dt_bias, const int *sequence_starts, int sequences,
+                             int begin, int rows, int head) {
+  constexpr int kTile = DeltaTraits<F>::kTile;
+  int lane = thread % 32;
+  if (thread / 32 == 0) { // sums of log2 α, two tokens a lane
     float rate = decay[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, sum[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -304,7 +285,7 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const
     }
     float before = inclusive - sum[1];
     reinterpret_cast<float2 *>(sums)[lane] = make_float2(before + sum[0], before + sum[1]);
-  } else if (warp == 1) {
+  } else if (thread / 32 == 1) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       int token = lane + 32 * i;
@@ -314,7 +295,7 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const
       betas[token] = gate == gate ? rcp(1.0f + ex2(-x * kLog2E)) : gate;
     }
   } else { // the sequence of each token
-    int token = threadIdx.x - 64, low = 0, high = dims.sequences;
+    int token = thread - 64, low = 0, high = sequences;
     while (high - low > 1) {
       int middle = (low + high) / 2;
       (sequence_starts[middle] <= begin + token ? low : high) = middle;
@@ -322,14 +303,46 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const
     starts[token] = token < rows ? sequence_starts[low] - begin : kTile;
     ends[token] = token < rows ? sequence_starts[low + 1] - begin : kTile;
   }
+}
+
+template <class F>
+M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT *a,
+                              const typename F::BT *b, const float *decay, const float *dt_bias,
+                              const int *sequence_starts, unsigned char *workspace,
+                              unsigned char *temporary, m1_dims dims) {
+  using R = DeltaTraits<F>;
+  constexpr int kTile = R::kTile, kRow = R::kRow;
+  static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
+  int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
+  if (rows <= 0 || R::passes(dims))
+    return;
+  int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
+      t = lane % 4;
+  bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
+  DeltaInverse<F> inverse{m1k_shared + R::kRowsBytes, warp, lane};
+  float *sums = reinterpret_cast<float *>(m1k_shared + R::kPrepareBytes - 6 * R::kFactorBytes),
+        *betas = sums + kTile, *key_factors = betas + kTile, *query_factors = key_factors + kTile;
+  int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
+
+  copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, keys, k + begin * static_cast<long long>(F::kKStride) + head / F::kShare * F::kK,
+      F::kKStride, 0, rows);
+  copy_rows<F::kK, kRow, F::kQStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, queries,
+      q + begin * static_cast<long long>(F::kQStride) + head / F::kShare * F::kK, F::kQStride, 0,
+      rows);
+  copy_async_commit();
+  delta_tokens<F>(threadIdx.x, sums, betas, starts, ends, a, b, decay, dt_bias, sequence_starts,
+                  dims.sequences, begin, rows, head);
   copy_async_wait<0>();
   __syncthreads();
   unsigned char *record = R::record(temporary, workspace, tile, head, dims.tokens);
+  uint4 *solution = reinterpret_cast<uint4 *>(record);
   uint4 *outputs = reinterpret_cast<uint4 *>(record + R::kSystemBytes);
   {
     int token = threadIdx.x % kTile;
     bool of_query = threadIdx.x >= kTile;
-    bf16 *row = (of_query ? queries : keys) + token * kRow;
+    const bf16 *row = (of_query ? queries : keys) + token * kRow;
     float squares = 0.0f;
 #pragma unroll 4
     for (int i = 0; i < F::kK; i += 8) {
@@ -340,38 +353,18 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const
         squares += x[e] * x[e];
     }
     float factor = rsqrtf(squares + F::eps()) * (of_query ? F::scale() : 1.0f);
-    // What is no number would spoil other sequences' tokens in products with T: zeros go there, and
-    // β, which T's column is multiplied by, spoils those of its own.
-    float rest = of_query ? 0.0f : squares - squares;
-    if (of_query) {
-      row = values + token * R::kVRow;
-#pragma unroll 4
-      for (int i = 0; i < F::kV; i += 8) {
-        float x[8];
-        load_floats<8>(x, row + i);
-#pragma unroll
-        for (int e = 0; e < 8; ++e)
-          rest = fmaf(x[e], 0.0f, rest);
-      }
-    }
-    if (rest != 0.0f) {
-      for (int i = 0; i < (of_query ? F::kV : F::kK); ++i)
-        row[i] = from_float<bf16>(0.0f);
-      betas[token] = rest;
-      factor = of_query ? factor : rest;
-    }
     (of_query ? query_factors : key_factors)[token] = factor;
     // Sums before the sequence's first token here and at its last one.
     int first = starts[token], last = min(ends[token], rows) - 1;
     bool valid = token < rows;
     float sum = sums[token], grown = valid ? ex2(sum - (first > 0 ? sums[first - 1] : 0.0f)) : 0.0f;
-    float *factors = reinterpret_cast<float *>(record + R::kFactors);
+    float *factors = reinterpret_cast<float *>(record + 2 * R::kBlocks * R::kBlockBytes);
     if (of_query) {
-      factors[kTile + token] = grown;
+      factors[2 * kTile + token] = grown;
       reinterpret_cast<float *>(outputs + R::kBlocks * 32)[token] = grown * factor;
     } else {
-      seen_factors[token] = grown * factor;
-      factors[token] = valid ? ex2(sums[last] - sum) * factor : 0.0f;
+      factors[token] = grown * factor;
+      factors[kTile + token] = valid ? ex2(sums[last] - sum) * factor : 0.0f;
     }
   }
   __syncthreads();
@@ -436,131 +429,18 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const bf16 *v, const
   }
   inverse.invert_diagonal();
   __syncthreads();
-  // T's blocks from the diagonal to the left.
-  u32 solution[4][2][4];
-  auto column_of = [&](int d, int e) { return (warp - d) * 16 + e / 2 * 8 + 2 * t; };
+  u32 parts[2][4];
   inverse.solve([&](int d, int e, float x, float y) {
-    int i = warp * 16 + g + e % 2 * 8, j = column_of(d, e);
+    int block = warp - d, i = warp * 16 + g + e % 2 * 8, j = block * 16 + e / 2 * 8 + 2 * t;
     split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
-               starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, solution[d][0][e],
-               solution[d][1][e]);
+               starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
+    if (e == 3)
+#pragma unroll
+      for (int part = 0; part < 2; ++part)
+        R::put_block(solution + (part * R::kBlocks + R::block_of(warp, block)) * 32, lane,
+                     parts[part][0], parts[part][1], parts[part][2], parts[part][3]);
   });
-  // to = T · rows, 16 rows a warp.
-  auto apply = [&](bf16 *to, const bf16 *rows, int row, int columns) {
-#pragma unroll 2
-    for (int column = 0; column < columns; column += 16) {
-      float sums[2][4] = {};
-#pragma unroll
-      for (int d = 0; d < 4; ++d)
-        if (d <= warp) {
-          u32 bf[4];
-          load_matrices_transposed(bf, rows + ((warp - d) * 16 + lane % 16) * row + column +
-                                           lane / 16 * 8);
-#pragma unroll
-          for (int part = 0; part < 2; ++part)
-#pragma unroll
-            for (int h = 0; h < 2; ++h)
-              mma_bf16(sums[h], solution[d][part], bf[2 * h], bf[2 * h + 1]);
-        }
-      // Two lanes exchange halves, so that each has four columns.
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        u32 first = pack_bf16(sums[0][2 * r], sums[0][2 * r + 1]),
-            second = pack_bf16(sums[1][2 * r], sums[1][2 * r + 1]);
-        u32 other = __shfl_xor_sync(0xffffffffu, t % 2 ? first : second, 1);
-        *reinterpret_cast<uint2 *>(to + (warp * 16 + g + 8 * r) * columns + column + t % 2 * 8 +
-                                   t / 2 * 4) =
-            t % 2 ? make_uint2(other, second) : make_uint2(first, other);
-      }
-    }
-  };
-  apply(reinterpret_cast<bf16 *>(record + R::kRightSide), values, R::kVRow, F::kV);
-#pragma unroll
-  for (int d = 0; d < 4; ++d)
-    if (d <= warp)
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        u32 high = solution[d][0][e], low = solution[d][1][e];
-        const float *factors = seen_factors + column_of(d, e);
-        // Also where the factor of another sequence's token is no number.
-        auto scaled = [](float x, float factor) { return x == 0.0f ? 0.0f : -x * factor; };
-        split_bf16(scaled(__uint_as_float(high << 16) + __uint_as_float(low << 16), factors[0]),
-                   scaled(__uint_as_float(high & 0xffff0000u) + __uint_as_float(low & 0xffff0000u),
-                          factors[1]),
-                   solution[d][0][e], solution[d][1][e]);
-      }
-  apply(reinterpret_cast<bf16 *>(record), keys, kRow, F::kK);
 }
-
-// What both forms of delta_chunks do with a warp's 16 columns of a tile. Element i of tile n of x,
-// which x(n, i) names, is of column g + i / 2 · 8 and token n · 8 + 2t + i % 2.
-template <class F> struct DeltaTile {
-  using R = DeltaTraits<F>;
-  int low, high; // the sequence's tokens
-
-  // x = Uᵀ; `rows`: of U from the warp's first column.
-  template <int row, class X> M1K_DEVICE static void load_right_side(const bf16 *rows, X x) {
-    int lane = threadIdx.x % 32;
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      u32 u[4];
-      load_matrices_transposed(u,
-                               rows + (n * 16 + lane / 16 * 8 + lane % 8) * row + lane / 8 % 2 * 8);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        x(2 * n + e / 2, e % 2 * 2) = __uint_as_float(u[e] << 16);
-        x(2 * n + e / 2, e % 2 * 2 + 1) = __uint_as_float(u[e] & 0xffff0000u);
-      }
-    }
-  }
-
-  // δᵀ as operands, plain and with the factors of the state; 0 for other tokens.
-  template <class X>
-  M1K_DEVICE void round(X x, const float *factors, u32 (&plain)[4][4], u32 (&decayed)[4][4]) const {
-    auto of_all = [&](auto inside) {
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        int token = n * 8 + threadIdx.x % 4 * 2;
-        float2 factor = *reinterpret_cast<const float2 *>(factors + token);
-        bool first = inside(token), second = inside(token + 1);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          float d0 = x(n, 2 * r), d1 = x(n, 2 * r + 1);
-          plain[n / 2][n % 2 * 2 + r] = pack_bf16(first ? d0 : 0.0f, second ? d1 : 0.0f);
-          decayed[n / 2][n % 2 * 2 + r] =
-              pack_bf16(first ? d0 * factor.x : 0.0f, second ? d1 * factor.y : 0.0f);
-        }
-      }
-    };
-    if (low == 0 && high == R::kTile)
-      of_all([](int) { return true; });
-    else
-      of_all([&](int token) { return token >= low && token < high; });
-  }
-
-  // yᵀ, outputs; `out` is the tile's first row from the warp's first column.
-  template <class Y> M1K_DEVICE void write(bf16 *out, Y y) const {
-    bool wide = F::kOutStride % 2 == 0 && (reinterpret_cast<u64>(out) & 3) == 0;
-    out += threadIdx.x % 4 * 2;
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      int token = n * 8 + threadIdx.x % 32 / 4;
-      bf16 *place = out + token * F::kOutStride;
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        u32 two = transpose_matrix(pack_bf16(y(n, 2 * h), y(n, 2 * h + 1)));
-        if (token < low || token >= high)
-          continue;
-        if (wide) {
-          *reinterpret_cast<u32 *>(place + h * 8) = two;
-        } else {
-          place[h * 8].bits = static_cast<unsigned short>(two);
-          place[h * 8 + 1].bits = static_cast<unsigned short>(two >> 16);
-        }
-      }
-    }
-  }
-};
 
 // One warp's 16 columns of a head's state, and what a block keeps in shared memory.
 template <class F> struct DeltaChunks {
@@ -568,9 +448,7 @@ template <class F> struct DeltaChunks {
   static constexpr int kTile = R::kTile, kRow = R::kRow, kSteps = R::kSteps;
   static constexpr int kColumns = 16 * F::kWarps, kVRow = kColumns + 8;
   static constexpr int kKeyBytes = kTile * kRow * 2, kValueBytes = kTile * kVRow * 2;
-  // A stage of input: K, W, U, the factors of δ and of the state.
-  static constexpr int kRightSide = 2 * kKeyBytes, kFactors = kRightSide + kValueBytes,
-                       kInputStage = kFactors + 2 * R::kFactorBytes,
+  static constexpr int kInputStage = kKeyBytes + kValueBytes + R::kSystemBytes,
                        kOutputStage = kKeyBytes + R::kOutputBytes;
   // What the warps of the state leave to those of the outputs, 16 bytes a lane and step.
   static constexpr int kLeft = (kSteps + kTile / 16) * 512;
@@ -596,15 +474,18 @@ template <class F> struct DeltaChunks {
                          lane / 8 % 2 * 8);
   }
 
-  // Takes s, tiles of Sᵀ, over tokens [low, high) of a tile. Elements of s as of x in DeltaTile,
-  // with rows of the state for tokens.
+  // Takes s, tiles of Sᵀ, over tokens [low, high) of a tile. Element i of tile n of s, and of the
+  // others below, is of column g + i / 2 · 8 and row (token) n · 8 + 2t + i % 2.
   M1K_DEVICE void advance(float (&s)[2 * kSteps][4], int tile, int low, int high) const {
     const unsigned char *stage = input(tile);
     const bf16 *keys = reinterpret_cast<const bf16 *>(stage),
-               *seen = reinterpret_cast<const bf16 *>(stage + kKeyBytes),
-               *right_side = reinterpret_cast<const bf16 *>(stage + kRightSide);
-    const float *factors = reinterpret_cast<const float *>(stage + kFactors);
+               *values = reinterpret_cast<const bf16 *>(stage + kKeyBytes);
+    const uint4 *system = reinterpret_cast<const uint4 *>(stage + kKeyBytes + kValueBytes) + lane;
+    const float *factors = reinterpret_cast<const float *>(stage + kKeyBytes + kValueBytes +
+                                                           2 * R::kBlocks * R::kBlockBytes);
     uint4 *to = left(tile);
+    bool partial = low > 0 || high < kTile;
+    auto inside = [&](int token) { return !partial || (token >= low && token < high); };
 
     // Stores come before loads here, as a load is not moved past a store; and no sum is added to
     // twice in a row, as a product waits for the one before it.
@@ -619,25 +500,96 @@ template <class F> struct DeltaChunks {
       to[k * 32] = make_uint4(sf[k][0], sf[k][1], sf[k][2], sf[k][3]);
     }
     float x[8][4];
-    auto element = [&](int n, int i) -> float & { return x[n][i]; };
-    DeltaTile<F>::template load_right_side<kVRow>(right_side + pair * 16, element);
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0.0f;
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
 #pragma unroll
       for (int n = 0; n < 4; ++n) {
-        u32 wf[4];
-        load(wf, seen, n, k);
-        mma_bf16(x[2 * n], sf[k], wf[0], wf[1]);
-        mma_bf16(x[2 * n + 1], sf[k], wf[2], wf[3]);
+        u32 kf[4];
+        load(kf, keys, n, k);
+        mma_bf16(x[2 * n], sf[k], kf[0], kf[1]);
+        mma_bf16(x[2 * n + 1], sf[k], kf[2], kf[3]);
       }
     }
-    u32 plain[4][4], decayed[4][4];
-    DeltaTile<F>{low, high}.round(element, factors, plain, decayed);
-#pragma unroll
-    for (int n = 0; n < 4; ++n)
-      to[(kSteps + n) * 32] = make_uint4(plain[n][0], plain[n][1], plain[n][2], plain[n][3]);
 
-    float keep = factors[kTile + high - 1];
+    // The right side, as two operands whose sum it is.
+    u32 rh[4][4], rl[4][4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      u32 vf[4];
+      load_matrices_transposed(vf, values + (n * 16 + lane / 16 * 8 + lane % 8) * kVRow +
+                                       pair * 16 + lane / 8 % 2 * 8);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + token);
+        factor.x = inside(token) ? factor.x : 0.0f;
+        factor.y = inside(token + 1) ? factor.y : 0.0f;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          u32 v = vf[2 * h + r];
+          float r0 = __uint_as_float(v << 16) - factor.x * x[2 * n + h][2 * r],
+                r1 = __uint_as_float(v & 0xffff0000u) - factor.y * x[2 * n + h][2 * r + 1];
+          u32 rounded = pack_bf16(r0, r1);
+          rh[n][2 * h + r] = rounded;
+          rl[n][2 * h + r] = pack_bf16(r0 - __uint_as_float(rounded << 16),
+                                       r1 - __uint_as_float(rounded & 0xffff0000u));
+        }
+      }
+    }
+
+    // δ
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint4 th[4], tl[4];
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        th[m] = system[R::block_of(m, k) * 32];
+        tl[m] = system[(R::kBlocks + R::block_of(m, k)) * 32];
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rh[k], th[m].x, th[m].y);
+        mma_bf16(x[2 * m + 1], rh[k], th[m].z, th[m].w);
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rl[k], th[m].x, th[m].y);
+        mma_bf16(x[2 * m + 1], rl[k], th[m].z, th[m].w);
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rh[k], tl[m].x, tl[m].y);
+        mma_bf16(x[2 * m + 1], rh[k], tl[m].z, tl[m].w);
+      }
+    }
+
+    u32 df[4][4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      u32 plain[4];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + kTile + token);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float d0 = x[2 * n + h][2 * r], d1 = x[2 * n + h][2 * r + 1];
+          d0 = inside(token) ? d0 : 0.0f, d1 = inside(token + 1) ? d1 : 0.0f;
+          plain[2 * h + r] = pack_bf16(d0, d1);
+          d0 = inside(token) ? d0 * factor.x : 0.0f, d1 = inside(token + 1) ? d1 * factor.y : 0.0f;
+          df[n][2 * h + r] = pack_bf16(d0, d1);
+        }
+      }
+      to[(kSteps + n) * 32] = make_uint4(plain[0], plain[1], plain[2], plain[3]);
+    }
+
+    float keep = factors[2 * kTile + high - 1];
 #pragma unroll
     for (int n = 0; n < 2 * kSteps; ++n)
 #pragma unroll
@@ -650,8 +602,8 @@ template <class F> struct DeltaChunks {
         u32 kf[4];
         load_matrices_transposed(kf, keys + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 16 +
                                          lane / 16 * 8);
-        mma_bf16(s[2 * n], decayed[k], kf[0], kf[1]);
-        mma_bf16(s[2 * n + 1], decayed[k], kf[2], kf[3]);
+        mma_bf16(s[2 * n], df[k], kf[0], kf[1]);
+        mma_bf16(s[2 * n + 1], df[k], kf[2], kf[3]);
       }
     }
   }
@@ -696,12 +648,30 @@ template <class F> struct DeltaChunks {
         mma_bf16(y[2 * m + 1], df, p.z, p.w);
       }
     }
-    DeltaTile<F>{low, high}.write(out + pair * 16, [&](int n, int i) { return y[n][i]; });
+    bool wide = F::kOutStride % 2 == 0 && (reinterpret_cast<u64>(out) & 3) == 0;
+    out += pair * 16 + 2 * t;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      int token = n * 8 + g;
+      bf16 *place = out + token * F::kOutStride;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        u32 two = transpose_matrix(pack_bf16(y[n][2 * h], y[n][2 * h + 1]));
+        if (token < low || token >= high)
+          continue;
+        if (wide) {
+          *reinterpret_cast<u32 *>(place + h * 8) = two;
+        } else {
+          place[h * 8].bits = static_cast<unsigned short>(two);
+          place[h * 8 + 1].bits = static_cast<unsigned short>(two >> 16);
+        }
+      }
+    }
   }
 };
 
 template <class F>
-M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, typename F::ST *state,
+M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typename F::ST *state,
                              const int *sequence_starts, const int *slots, const int *positions,
                              bf16 *out, const unsigned char *workspace,
                              const unsigned char *temporary, m1_dims dims) {
@@ -711,7 +681,7 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, typename F::ST *state
   constexpr int kTile = R::kTile, kSlices = F::kV / C::kColumns;
   static_assert(F::kV % C::kColumns == 0, "whole tiles");
   int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
+  if (sequence >= dims.sequences || R::passes(dims))
     return;
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)
@@ -740,13 +710,11 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, typename F::ST *state
         chunks.lane, reinterpret_cast<bf16 *>(stage),
         k + row_of(tile) * F::kKStride + head / F::kShare * F::kK, F::kKStride, low_of(tile),
         high_of(tile));
-    const unsigned char *record = record_of(tile);
-    copy_rows<F::kK, R::kRow, true, 32>(chunks.lane, reinterpret_cast<bf16 *>(stage + C::kKeyBytes),
-                                        reinterpret_cast<const bf16 *>(record), F::kK, 0, kTile);
-    copy_rows<C::kColumns, C::kVRow, true, 32>(
-        chunks.lane, reinterpret_cast<bf16 *>(stage + C::kRightSide),
-        reinterpret_cast<const bf16 *>(record + R::kRightSide) + column0, F::kV, 0, kTile);
-    copy_bytes(stage + C::kFactors, record + R::kFactors, 2 * R::kFactorBytes);
+    copy_rows<C::kColumns, C::kVRow, F::kVStride % 8 == 0, 32>(
+        chunks.lane, reinterpret_cast<bf16 *>(stage + C::kKeyBytes),
+        v + row_of(tile) * F::kVStride + head * F::kV + column0, F::kVStride, low_of(tile),
+        high_of(tile));
+    copy_bytes(stage + C::kKeyBytes + C::kValueBytes, record_of(tile), R::kSystemBytes);
   };
   auto copy_output = [&](int tile) {
     unsigned char *stage = chunks.output(tile);

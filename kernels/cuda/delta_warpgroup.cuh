@@ -2,15 +2,16 @@
 // for other GPUs, as PTX for newer ones is, does what delta_chunks does in the same launch.
 //
 // delta_warpgroup: grid (heads · V / 64, sequences). A sequence is a chain of tiles, whose products
-// wait for one another, so one warpgroup does nothing but those two: it takes 64 columns of the
-// state over the tiles, transposed (Sᵀ, δᵀ), so that the results of one product are the operand in
-// registers of the next. While they run it leaves Sᵀ and δᵀ in shared memory, where a second
-// warpgroup takes them for the outputs, Sᵀ·Qᵀ and δᵀ·Pᵀ. A third one copies the tiles to come into
-// stages. Barriers say that a stage, or what is left, is full or may be written again.
+// wait for one another. One warpgroup takes 64 columns of the state over the tiles, transposed (Sᵀ,
+// δᵀ), so that the results of one product are the operand in registers of the next: Sᵀ·Kᵀ, the
+// right side, times T, δᵀ, S. While those run or their results are worked on, the products of the
+// outputs do, Sᵀ·Qᵀ and δᵀ·Pᵀ; the last tile's outputs are stored under the first product. A second
+// warpgroup copies the tiles to come into stages, whose barriers say that one is full or empty
+// again; a third only gives its registers to the first.
 //
-// Rounding is that of delta_chunks. P is a whole tile here, with zeros above the diagonal.
+// Rounding is that of delta_chunks. T and P are whole tiles here, with zeros above the diagonal.
 //
-// Facts F: as in delta_chunks.cuh, kK 128, kWarps 4.
+// Facts F: as in delta_chunks.cuh, kK 128, kWarps 4; kStages.
 #ifndef M1K_DELTA_WARPGROUP_CUH
 #define M1K_DELTA_WARPGROUP_CUH
 
@@ -22,264 +23,271 @@ namespace m1k {
 
 #ifdef M1K_WARPGROUPS
 
+// By threads 0 to 127: rows [low, high) of a tile as products take them, in parts of 64 columns,
+// zeros elsewhere.
+template <int columns, bool vectors>
+M1K_DEVICE void copy_swizzled(int thread, unsigned char *to, const bf16 *from, int stride, int low,
+                              int high) {
+  constexpr int kTile = 64, kHalfBytes = kTile * kSwizzledRow; // 64 columns
+  constexpr int kPieces = columns / 8, kRows = 128 / kPieces;  // at once
+  int first = thread / kPieces, piece = thread % kPieces;
+  if (vectors && aligned16(from)) {
+    to += piece / 8 * kHalfBytes + first * kSwizzledRow + ((piece % 8 ^ first % 8) << 4);
+    const bf16 *row = from + first * stride + piece * 8;
+#pragma unroll
+    for (int i = 0; i < kTile; i += kRows) {
+      bool valid = first + i >= low && first + i < high;
+      copy_async16(to + i * kSwizzledRow, valid ? row : from, valid);
+      row += kRows * stride;
+    }
+  } else {
+    for (int i = thread; i < kTile * columns; i += 128) {
+      int t = i / columns, j = i % columns;
+      *reinterpret_cast<bf16 *>(to + j / 64 * kHalfBytes + t * kSwizzledRow +
+                                ((j / 8 % 8 ^ t % 8) << 4) + j % 8 * 2) =
+          t >= low && t < high ? from[t * stride + j] : from_float<bf16>(0.0f);
+    }
+  }
+}
+
 template <class F> struct DeltaWarpgroup {
   using R = DeltaTraits<F>;
   static constexpr int kTile = R::kTile, kSteps = R::kSteps, kColumns = 64, kVRow = kColumns + 8;
   static constexpr int kHalfBytes = kTile * kSwizzledRow, kHalves = F::kK / 64;
-  static constexpr int kKeyBytes = kHalves * kHalfBytes;
-  // A stage of input: K and W in parts of 64 columns; U; the factors of δ and of the state.
-  static constexpr int kInputs = 3, kRightSide = 2 * kKeyBytes,
-                       kFactors = kRightSide + kTile * kVRow * 2,
-                       kInputStage = round_up(kFactors + 2 * R::kFactorBytes, kSwizzledRows);
-  // Of output: Q; P; the factor of Q·S.
-  static constexpr int kOutputs = 2, kOutputFactor = kKeyBytes + kHalfBytes,
-                       kOutputStage = round_up(kOutputFactor + R::kFactorBytes, kSwizzledRows);
-  // What the first warpgroup leaves to the second, 16 bytes a lane and step: S, δ.
-  static constexpr int kLefts = 2, kLeft = 4 * (kSteps + 4) * 512;
-  static constexpr int kOutput = kInputs * kInputStage, kLeftAt = kOutput + kOutputs * kOutputStage,
-                       kBarriers = kLeftAt + kLefts * kLeft;
-  static constexpr int kBytes = kSwizzledRows + kBarriers + (kInputs + kOutputs + kLefts) * 16;
+  // A stage: K and Q in parts of 64 columns; T's first and second parts and P; V; the factors.
+  static constexpr int kKeyBytes = kHalves * kHalfBytes, kValueBytes = kTile * kVRow * 2;
+  static constexpr int kSystem = 2 * kKeyBytes, kValues = kSystem + 3 * kHalfBytes,
+                       kFactors = kValues + kValueBytes,
+                       kStageBytes = kFactors + 4 * R::kFactorBytes;
+  static constexpr int kBytes = kSwizzledRows + F::kStages * (kStageBytes + 16);
   static_assert(F::kK == 128, "the state's rows are those of one product");
+  static_assert(kStageBytes % kSwizzledRows == 0, "tiles begin at whole swizzles");
   static_assert(kBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 
-  unsigned char *shared;
-  u32 address;          // of `shared`
-  int lane, g, t, warp; // the last of the warpgroup
+  unsigned char *stages;
+  u32 address, barriers; // of the stages
+  int lane, g, t, warp;  // the last of the warpgroup
 
   M1K_DEVICE DeltaWarpgroup()
       : lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), warp(threadIdx.x / 32 % 4) {
-    shared = m1k_shared + (-shared_address(m1k_shared) & (kSwizzledRows - 1));
-    address = shared_address(shared);
+    stages = m1k_shared + (-shared_address(m1k_shared) & (kSwizzledRows - 1));
+    address = shared_address(stages);
+    barriers = address + F::kStages * kStageBytes;
   }
-
-  // The places of a ring in turn, with the parity of their phase.
-  template <int count, int first_barrier, int offset, int bytes> struct Ring {
-    int index = 0, parity = 0;
-    M1K_DEVICE int barrier() const { return kBarriers + (first_barrier + index) * 16; }
-    M1K_DEVICE int place() const { return offset + index * bytes; }
-    M1K_DEVICE void next() {
-      if (++index == count)
-        index = 0, parity ^= 1;
-    }
-  };
-  using InputRing = Ring<kInputs, 0, 0, kInputStage>;
-  using OutputRing = Ring<kOutputs, kInputs, kOutput, kOutputStage>;
-  using LeftRing = Ring<kLefts, kInputs + kOutputs, kLeftAt, kLeft>;
-  // Barriers of a place: it is full; it may be written.
-  template <class At> M1K_DEVICE u32 full(const At &at) const { return address + at.barrier(); }
-  template <class At> M1K_DEVICE u32 empty(const At &at) const { return full(at) + 8; }
-  M1K_DEVICE uint4 *left(const LeftRing &at) const {
-    return reinterpret_cast<uint4 *>(shared + at.place() + warp * kLeft / 4) + lane;
-  }
-  // By a warpgroup that copies or reads: waits until it may, says that it did.
-  template <class At> M1K_DEVICE void wait_full(const At &at) const {
-    barrier_wait(full(at), at.parity);
-  }
-  template <class At> M1K_DEVICE void wait_empty(const At &at) const {
-    barrier_wait(empty(at), at.parity ^ 1);
-  }
-  template <class At> M1K_DEVICE void release(At &at) const { // of each warp
-    __syncwarp();
-    if (lane == 0)
-      barrier_arrive(empty(at));
-    at.next();
-  }
+  M1K_DEVICE u32 full(int stage) const { return barriers + stage * 16; }
+  M1K_DEVICE u32 empty(int stage) const { return full(stage) + 8; }
 
   // By all threads of the block, before it meets.
   M1K_DEVICE void begin() const {
     if (threadIdx.x == 0)
-      for (int i = 0; i < kInputs + kOutputs + kLefts; ++i) {
-        u32 barrier = address + kBarriers + i * 16;
-        barrier_init(barrier, 128);
-        barrier_init(barrier + 8, 4); // a warp's first lane each
+      for (int stage = 0; stage < F::kStages; ++stage) {
+        barrier_init(full(stage), 128);
+        barrier_init(empty(stage), 4); // a warp's first lane each
       }
-    // Blocks of P above the diagonal are never copied.
+    // Blocks above the diagonal of T and P are never copied.
     if (threadIdx.x < 128)
-      for (int stage = 0; stage < kOutputs; ++stage)
+      for (int stage = 0; stage < F::kStages; ++stage)
 #pragma unroll 4
-        for (int i = threadIdx.x; i < kHalfBytes / 16; i += 128)
-          *reinterpret_cast<uint4 *>(shared + kOutput + stage * kOutputStage + kKeyBytes + i * 16) =
+        for (int i = threadIdx.x; i < 3 * kHalfBytes / 16; i += 128)
+          *reinterpret_cast<uint4 *>(stages + stage * kStageBytes + kSystem + i * 16) =
               make_uint4(0, 0, 0, 0);
   }
 
-  // By the warps that copy, thread 0 to 127 of them: rows [low, high) of a tile, zeros elsewhere.
-  template <bool vectors>
-  M1K_DEVICE static void copy_swizzled(int thread, unsigned char *to, const bf16 *from, int stride,
-                                       int low, int high) {
-    constexpr int kPieces = F::kK / 8, kRows = 128 / kPieces; // at once
-    int first = thread / kPieces, piece = thread % kPieces;
-    if (vectors && aligned16(from)) {
-      to += piece / 8 * kHalfBytes + first * kSwizzledRow + ((piece % 8 ^ first % 8) << 4);
-      const bf16 *row = from + first * stride + piece * 8;
+  M1K_DEVICE void copy_record(int thread, unsigned char *stage, const unsigned char *record) const {
 #pragma unroll
-      for (int i = 0; i < kTile; i += kRows) {
-        bool valid = first + i >= low && first + i < high;
-        copy_async16(to + i * kSwizzledRow, valid ? row : from, valid);
-        row += kRows * stride;
-      }
-    } else {
-      for (int i = thread; i < kTile * F::kK; i += 128) {
-        int t = i / F::kK, j = i % F::kK;
-        *reinterpret_cast<bf16 *>(to + j / 64 * kHalfBytes + t * kSwizzledRow +
-                                  ((j / 8 % 8 ^ t % 8) << 4) + j % 8 * 2) =
-            t >= low && t < high ? from[t * stride + j] : from_float<bf16>(0.0f);
-      }
-    }
-  }
-  M1K_DEVICE void copy_products(int thread, unsigned char *to, const unsigned char *record) const {
-#pragma unroll
-    for (int i = 0; i < R::kBlocks; i += 4) {
-      int n = i + thread / 32;
-      if (n < R::kBlocks) {
+    for (int i = 0; i < 3 * R::kBlocks; i += 4) {
+      int block = i + thread / 32; // of T's first part, its second part, P
+      if (block < 3 * R::kBlocks) {
+        int part = block / R::kBlocks, n = block % R::kBlocks;
         int row = n >= 6 ? 3 : n >= 3 ? 2 : n >= 1 ? 1 : 0, column = n - R::block_of(row, 0);
         int r = lane / 2, piece = column * 2 + lane % 2;
-        copy_async16(to + (row * 16 + r) * kSwizzledRow + ((piece ^ r % 8) << 4),
-                     record + R::kSystemBytes + n * R::kBlockBytes + lane * 16, true);
+        copy_async16(stage + kSystem + part * kHalfBytes + (row * 16 + r) * kSwizzledRow +
+                         ((piece ^ r % 8) << 4),
+                     record + block * R::kBlockBytes + (part == 2 ? 3 * R::kFactorBytes : 0) +
+                         lane * 16,
+                     true);
+      }
+    }
+    // Of the four factors the last one is behind P.
+    constexpr int kPieces = R::kFactorBytes / 16;
+    if (thread < 4 * kPieces)
+      copy_async16(stage + kFactors + thread * 16,
+                   record + 2 * R::kBlocks * R::kBlockBytes + thread * 16 +
+                       (thread >= 3 * kPieces ? R::kBlocks * R::kBlockBytes : 0),
+                   true);
+  }
+
+  // The outputs of tokens [low, high) of the tile before; `out` is its first row.
+  M1K_DEVICE void write(bf16 *out, int low, int high) const {
+    bool wide = F::kOutStride % 2 == 0 && (reinterpret_cast<u64>(out) & 3) == 0;
+    out += warp * 16 + 2 * t;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      int token = n * 8 + g;
+      bf16 *place = out + token * F::kOutStride;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        u32 two = transpose_matrix(last[n][h]);
+        if (token < low || token >= high)
+          continue;
+        if (wide) {
+          *reinterpret_cast<u32 *>(place + h * 8) = two;
+        } else {
+          place[h * 8].bits = static_cast<unsigned short>(two);
+          place[h * 8 + 1].bits = static_cast<unsigned short>(two >> 16);
+        }
       }
     }
   }
-  M1K_DEVICE static void copy_bytes(int thread, unsigned char *to, const unsigned char *from,
-                                    int bytes) {
-    if (thread * 16 < bytes)
-      copy_async16(to + thread * 16, from + thread * 16, true);
-  }
 
-  // sums (+)= operandᵀ · rowsᵀ over the state's rows, of W or Q.
-  M1K_DEVICE static void multiply_rows(float (&sums)[32], u32 (&operand)[kSteps][4], u32 rows,
-                                       bool add) {
+  // Columns and rows of the state that a lane holds: element 4n + i of s, and of the others below,
+  // is of column g + i / 2 · 8 of the warp's 16 and row (token) n · 8 + 2t + i % 2.
+  float s[F::kK / 2], x[32], y[32];
+  // S as an operand, and the tile's y when it is done: of registers that products are summed in
+  // the compiler has all others wait.
+  u32 sf[kSteps][4], last[8][2];
+
+  M1K_DEVICE void pack() {
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        sf[k][e] = pack_bf16(s[8 * k + 4 * (e / 2) + 2 * (e % 2)],
+                             s[8 * k + 4 * (e / 2) + 2 * (e % 2) + 1]);
+  }
+  // sums = Sᵀ · rowsᵀ, of K or Q.
+  M1K_DEVICE void multiply_rows(float (&sums)[32], u32 rows) {
     keep(sums);
-    keep(operand);
+    keep(sf);
     products_begin();
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
-      product(sums, operand[k], product_operand(rows + k / 4 * kHalfBytes + k % 4 * 32),
-              add || k > 0);
+      product(sums, sf[k], product_operand(rows + k / 4 * kHalfBytes + k % 4 * 32), k > 0);
     products_commit();
   }
 
-  // The first warpgroup's: takes s over `count` tiles of which tile(i) says the sequence's tokens.
-  // Element 4n + i of s is of column g + i / 2 · 8 of the warp's 16 and row n · 8 + 2t + i % 2.
-  template <class Tile> M1K_DEVICE void take_state(float (&s)[F::kK / 2], int count, Tile tile) {
-    float x[32];
-    u32 sf[kSteps][4], plain[4][4], decayed[4][4];
-    auto element = [&](int n, int i) -> float & { return x[4 * n + i]; };
-    InputRing at;
-    LeftRing to;
-    auto load = [&] {
-      wait_full(at);
-      fence_async();
-      DeltaTile<F>::template load_right_side<kVRow>(
-          reinterpret_cast<const bf16 *>(shared + at.place() + kRightSide) + warp * 16, element);
-    };
-    auto pack = [&] {
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k)
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          sf[k][e] = pack_bf16(s[8 * k + 2 * e], s[8 * k + 2 * e + 1]);
-    };
-    load();
-    pack();
-    for (int i = 0; i < count; ++i) {
-      const DeltaTile<F> tokens = tile(i);
-      const u32 stage = address + at.place();
-      const float *factors = reinterpret_cast<const float *>(shared + at.place() + kFactors);
-      multiply_rows(x, sf, stage + kKeyBytes, true);
-      wait_empty(to);
-      uint4 *leaves = left(to);
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k)
-        leaves[k * 32] = make_uint4(sf[k][0], sf[k][1], sf[k][2], sf[k][3]);
-      const float kept = factors[kTile + tokens.high - 1];
-#pragma unroll
-      for (int n = 0; n < F::kK / 2; ++n)
-        s[n] *= kept;
-      products_wait<0>();
-      keep(x);
-      keep(sf);
+  // Takes s over tokens [low, high) of the stage's tile, and leaves their outputs. Under the first
+  // product write_last() stores those of the tile before.
+  template <class Write> M1K_DEVICE void advance(int index, int low, int high, Write write_last) {
+    u32 stage = address + index * kStageBytes;
+    const unsigned char *bytes = stages + index * kStageBytes;
+    const bf16 *values = reinterpret_cast<const bf16 *>(bytes + kValues);
+    const float *factors = reinterpret_cast<const float *>(bytes + kFactors);
+    bool partial = low > 0 || high < kTile;
+    auto inside = [&](int token) { return !partial || (token >= low && token < high); };
 
-      tokens.round(element, factors, plain, decayed);
-      keep(s);
-      keep(decayed);
-      products_begin();
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        product_by_rows(s, decayed[k], product_operand(stage + k * 16 * kSwizzledRow, kHalfBytes));
-      products_commit();
-#pragma unroll
-      for (int n = 0; n < 4; ++n)
-        leaves[(kSteps + n) * 32] = make_uint4(plain[n][0], plain[n][1], plain[n][2], plain[n][3]);
-      barrier_arrive(full(to));
-      to.next();
-      InputRing taken = at;
-      at.next();
-      if (i + 1 < count)
-        load();
-      products_wait<0>();
-      keep(s);
-      keep(decayed);
-      release(taken);
-      pack();
-    }
-  }
+    multiply_rows(x, stage);
+    write_last();
+    multiply_rows(y, stage + kKeyBytes);
+    products_wait<1>();
+    keep(x);
 
-  // The second one's; `out` is the first tile's first row.
-  template <class Tile> M1K_DEVICE void write_outputs(bf16 *out, int count, Tile tile) {
-    float y[32];
+    // The right side, as two operands whose sum it is.
+    u32 rh[4][4], rl[4][4];
 #pragma unroll
-    for (int i = 0; i < 32; ++i)
-      y[i] = 0.0f;
-    u32 sf[kSteps][4], plain[4][4];
-    OutputRing at;
-    LeftRing from;
-    auto take = [](u32(&operand)[4], uint4 four) {
-      operand[0] = four.x, operand[1] = four.y, operand[2] = four.z, operand[3] = four.w;
-    };
-    for (int i = 0; i < count; ++i) {
-      const u32 stage = address + at.place();
-      const float *factors = reinterpret_cast<const float *>(shared + at.place() + kOutputFactor);
-      wait_full(from);
-      const uint4 *leaves = left(from);
+    for (int n = 0; n < 4; ++n) {
+      u32 vf[4];
+      load_matrices_transposed(vf, values + (n * 16 + lane / 16 * 8 + lane % 8) * kVRow +
+                                       warp * 16 + lane / 8 % 2 * 8);
 #pragma unroll
-      for (int k = 0; k < kSteps; ++k)
-        take(sf[k], leaves[k * 32]);
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + token);
+        factor.x = inside(token) ? factor.x : 0.0f;
+        factor.y = inside(token + 1) ? factor.y : 0.0f;
 #pragma unroll
-      for (int k = 0; k < 4; ++k)
-        take(plain[k], leaves[(kSteps + k) * 32]);
-      release(from);
-      wait_full(at);
-      fence_async();
-      multiply_rows(y, sf, stage, false);
-      products_wait<0>();
-      keep(y);
-      keep(sf);
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        float2 factor = *reinterpret_cast<const float2 *>(factors + n * 8 + 2 * t);
-        y[4 * n] *= factor.x, y[4 * n + 1] *= factor.y;
-        y[4 * n + 2] *= factor.x, y[4 * n + 3] *= factor.y;
+        for (int r = 0; r < 2; ++r) {
+          u32 v = vf[2 * h + r];
+          const float *seen = x + 4 * (2 * n + h) + 2 * r;
+          float r0 = __uint_as_float(v << 16) - factor.x * seen[0],
+                r1 = __uint_as_float(v & 0xffff0000u) - factor.y * seen[1];
+          split_bf16(r0, r1, rh[n][2 * h + r], rl[n][2 * h + r]);
+        }
       }
-      keep(y);
-      keep(plain);
-      products_begin();
-#pragma unroll
-      for (int k = 0; k < 4; ++k)
-        product(y, plain[k], product_operand(stage + kKeyBytes + k * 32), true);
-      products_commit();
-      products_wait<0>();
-      keep(y);
-      keep(plain);
-      release(at);
-      tile(i).write(out + i * (static_cast<long long>(kTile) * F::kOutStride) + warp * 16,
-                    [&](int n, int i) { return y[4 * n + i]; });
     }
+    products_wait<0>();
+    keep(y);
+    keep(sf);
+
+    // δ
+    u32 solution = stage + kSystem;
+    keep(x);
+    keep(rh);
+    keep(rl);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      product(x, rh[k], product_operand(solution + k * 32), k > 0);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      product(x, rl[k], product_operand(solution + k * 32), true);
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      product(x, rh[k], product_operand(solution + kHalfBytes + k * 32), true);
+    products_commit();
+    float kept = factors[2 * kTile + high - 1];
+#pragma unroll
+    for (int i = 0; i < F::kK / 2; ++i)
+      s[i] *= kept;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      float2 factor = *reinterpret_cast<const float2 *>(factors + 3 * kTile + n * 8 + 2 * t);
+      y[4 * n] *= factor.x, y[4 * n + 1] *= factor.y;
+      y[4 * n + 2] *= factor.x, y[4 * n + 3] *= factor.y;
+    }
+    products_wait<0>();
+    keep(x);
+    keep(rh);
+    keep(rl);
+
+    u32 df[4][4], plain[4][4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n)
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + kTile + token);
+        bool first = inside(token), second = inside(token + 1);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          const float *delta = x + 4 * (2 * n + h) + 2 * r;
+          plain[n][2 * h + r] = pack_bf16(first ? delta[0] : 0.0f, second ? delta[1] : 0.0f);
+          df[n][2 * h + r] =
+              pack_bf16(first ? delta[0] * factor.x : 0.0f, second ? delta[1] * factor.y : 0.0f);
+        }
+      }
+    keep(s);
+    keep(y);
+    keep(df);
+    keep(plain);
+    products_begin();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      product_by_rows(s, df[k], product_operand(stage + k * 16 * kSwizzledRow, kHalfBytes));
+    products_commit();
+#pragma unroll
+    for (int k = 0; k < 4; ++k)
+      product(y, plain[k], product_operand(solution + 2 * kHalfBytes + k * 32), true);
+    products_commit();
+    products_wait<1>();
+    keep(s);
+    keep(df);
+    pack();
+    products_wait<0>();
+    keep(y);
+    keep(plain);
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        last[n][h] = pack_bf16(y[4 * n + 2 * h], y[4 * n + 2 * h + 1]);
   }
 };
 
 #endif
 
 template <class F>
-M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, typename F::ST *state,
+M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, const bf16 *v, typename F::ST *state,
                                 const int *sequence_starts, const int *slots, const int *positions,
                                 bf16 *out, const unsigned char *workspace,
                                 const unsigned char *temporary, m1_dims dims) {
@@ -290,7 +298,7 @@ M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, typename F::ST *st
   constexpr int kTile = R::kTile, kSlices = F::kV / D::kColumns;
   static_assert(F::kV % D::kColumns == 0, "whole tiles");
   int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
+  if (sequence >= dims.sequences || R::passes(dims))
     return;
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)
@@ -298,78 +306,84 @@ M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, typename F::ST *st
   D block;
   int head = blockIdx.x / kSlices, column0 = blockIdx.x % kSlices * D::kColumns;
   int first = start / kTile, count = (end - 1) / kTile - first + 1;
-  auto tile = [&](int i) {
-    return DeltaTile<F>{max(start - (first + i) * kTile, 0), min(end - (first + i) * kTile, kTile)};
-  };
+  auto low_of = [&](int tile) { return max(start - (first + tile) * kTile, 0); };
+  auto high_of = [&](int tile) { return min(end - (first + tile) * kTile, kTile); };
+  auto row_of = [&](int tile) { return (first + tile) * static_cast<long long>(kTile); };
   block.begin();
   fence_async();
   __syncthreads();
 
   // 384 threads begin with 168 registers each.
   if (threadIdx.x >= 256) {
-    leave_registers<104>();
-    int thread = threadIdx.x - 256;
-    const bf16 *keys = k + head / F::kShare * F::kK, *queries = q + head / F::kShare * F::kK;
-    typename D::InputRing input;
-    typename D::OutputRing output;
-    for (int i = 0; i < count; ++i) {
-      const DeltaTile<F> tokens = tile(i);
-      const long long row = (first + i) * static_cast<long long>(kTile);
-      const unsigned char *record =
-          R::record(const_cast<unsigned char *>(temporary), const_cast<unsigned char *>(workspace),
-                    first + i, head, dims.tokens);
-      block.wait_empty(input);
-      unsigned char *stage = block.shared + input.place();
-      D::template copy_swizzled<F::kKStride % 8 == 0>(thread, stage, keys + row * F::kKStride,
-                                                      F::kKStride, tokens.low, tokens.high);
-      D::template copy_swizzled<true>(thread, stage + D::kKeyBytes,
-                                      reinterpret_cast<const bf16 *>(record), F::kK, 0, kTile);
-      copy_rows<D::kColumns, D::kVRow, true, 128>(
-          thread, reinterpret_cast<bf16 *>(stage + D::kRightSide),
-          reinterpret_cast<const bf16 *>(record + R::kRightSide) + column0, F::kV, 0, kTile);
-      D::copy_bytes(thread, stage + D::kFactors, record + R::kFactors, 2 * R::kFactorBytes);
-      barrier_arrive_after_copies(block.full(input));
-      input.next();
-
-      block.wait_empty(output);
-      stage = block.shared + output.place();
-      D::template copy_swizzled<F::kQStride % 8 == 0>(thread, stage, queries + row * F::kQStride,
-                                                      F::kQStride, tokens.low, tokens.high);
-      block.copy_products(thread, stage + D::kKeyBytes, record);
-      D::copy_bytes(thread, stage + D::kOutputFactor, record + R::kRecordBytes - R::kFactorBytes,
-                    R::kFactorBytes);
-      barrier_arrive_after_copies(block.full(output));
-      output.next();
-    }
+    leave_registers<24>();
     return;
   }
   if (threadIdx.x >= 128) {
-    leave_registers<152>();
-    block.write_outputs(out + first * static_cast<long long>(kTile) * F::kOutStride + head * F::kV +
-                            column0,
-                        count, tile);
+    int thread = threadIdx.x - 128;
+    const bf16 *keys = k + head / F::kShare * F::kK, *queries = q + head / F::kShare * F::kK,
+               *values = v + head * F::kV + column0;
+    for (int i = 0, index = 0, parity = 1; i < count; ++i) {
+      barrier_wait(block.empty(index), parity);
+      unsigned char *stage = block.stages + index * D::kStageBytes;
+      int low = low_of(i), high = high_of(i);
+      copy_swizzled<F::kK, F::kKStride % 8 == 0>(thread, stage, keys + row_of(i) * F::kKStride,
+                                                 F::kKStride, low, high);
+      copy_swizzled<F::kK, F::kQStride % 8 == 0>(
+          thread, stage + D::kKeyBytes, queries + row_of(i) * F::kQStride, F::kQStride, low, high);
+      copy_rows<D::kColumns, D::kVRow, F::kVStride % 8 == 0, 128>(
+          thread, reinterpret_cast<bf16 *>(stage + D::kValues), values + row_of(i) * F::kVStride,
+          F::kVStride, low, high);
+      block.copy_record(thread, stage,
+                        R::record(const_cast<unsigned char *>(temporary),
+                                  const_cast<unsigned char *>(workspace), first + i, head,
+                                  dims.tokens));
+      barrier_arrive_after_copies(block.full(index));
+      if (++index == F::kStages)
+        index = 0, parity ^= 1;
+    }
     return;
   }
 
   take_registers<240>();
   ST *place = state + (static_cast<long long>(slots[sequence]) * F::kHeads + head) * F::kK * F::kV +
               column0 + block.warp * 16 + block.g;
-  float s[F::kK / 2];
   auto each = [&](auto function) {
 #pragma unroll
     for (int n = 0; n < F::kK / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        function(s[4 * n + i], (n * 8 + 2 * block.t + i % 2) * F::kV + i / 2 * 8);
+        function(block.s[4 * n + i], (n * 8 + 2 * block.t + i % 2) * F::kV + i / 2 * 8);
   };
   bool fresh = positions[start] == 0;
   each([&](float &value, int at) { value = fresh ? 0.0f : to_float(place[at]); });
-  block.take_state(s, count, tile);
+#pragma unroll
+  for (int i = 0; i < 32; ++i)
+    block.x[i] = block.y[i] = 0.0f;
+  block.pack();
+  out += head * F::kV + column0;
+  auto write = [&](int tile) {
+    block.write(out + row_of(tile) * F::kOutStride, low_of(tile), high_of(tile));
+  };
+  for (int i = 0, index = 0, parity = 0; i < count; ++i) {
+    barrier_wait(block.full(index), parity);
+    fence_async();
+    block.advance(index, low_of(i), high_of(i), [&] {
+      if (i > 0)
+        write(i - 1);
+    });
+    __syncwarp();
+    if (block.lane == 0)
+      barrier_arrive(block.empty(index));
+    if (++index == F::kStages)
+      index = 0, parity ^= 1;
+  }
+  write(count - 1);
   each([&](float &value, int at) { place[at] = from_float<ST>(value); });
 #else
   if (threadIdx.x >= 64 * F::kWarps + 32)
     return;
-  delta_chunks<F>(q, k, state, sequence_starts, slots, positions, out, workspace, temporary, dims);
+  delta_chunks<F>(q, k, v, state, sequence_starts, slots, positions, out, workspace, temporary,
+                  dims);
 #endif
 }
 
