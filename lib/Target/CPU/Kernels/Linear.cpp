@@ -5,8 +5,9 @@
 // int4 with scales of groups are those of bf16(code · scale) where pairs of bf16 are multiplied, in
 // the order of weights of bf16, bit by bit; elsewhere sums over a group of columns are multiplied
 // by the group's scale before they are added up. (Scaling sums takes an instruction for each
-// product of a group of 32: twice the time for 32 tokens.) With minimums, or scales of f32, it is
-// the weights everywhere that become code · scale - minimum, once for all tokens.
+// product of a group of 32: twice the time for 32 tokens.) With minimums, or scales of two levels,
+// it is the weights everywhere that become code · scale - minimum, once for all tokens. Products of
+// code and scale are exact, so that a fused subtraction is the difference rounded once.
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
@@ -68,12 +69,13 @@ struct LinearWriter {
   bool isInt4 = m1::isInt4Pairs(wType);
   int64_t group = groupSize(w.spec); // columns of a scale; 0: whole rows
   bool hasMinimums = group && m1::hasMinimums(w.operand("scale").dims);
+  bool twoLevels = group && m1::isTwoLevels(w.operand("scale").element);
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs =
       w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || m1::isQuantisedElement(wType));
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
   // Whether weights of groups become numbers before they are multiplied, not their sums.
-  bool scalesWeights = pairs || (group && w.operand("scale").element.isF32());
+  bool scalesWeights = pairs || hasMinimums || twoLevels;
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
@@ -92,6 +94,7 @@ struct LinearWriter {
     llvm::SmallVector<Value> index, pointers;
     Type element;
     bool inMemory; // else unpacked, or in the first cache
+    Value scales;  // those of two levels, as unpackScales leaves them
   };
 
   Value loadStep(Value pointer, Type element, Value index) {
@@ -117,8 +120,8 @@ struct LinearWriter {
   }
   /// The numbers of f32 that these integers of a group stand for.
   Value scaled(Value codes, Value scale, Value minimum) {
-    Value product = w.mulf(codes, scale);
-    return minimum ? arith::SubFOp::create(w.b, product, minimum).getResult() : product;
+    return minimum ? w.fma(codes, scale, arith::NegFOp::create(w.b, minimum))
+                   : w.mulf(codes, scale);
   }
   /// The numbers that the sixteen int4 of a group stand for, twice, as bf16 in words.
   Value tableOfInt4(Value scale, Value minimum) {
@@ -187,7 +190,7 @@ struct LinearWriter {
   }
 
   WeightRows weightRows(Value row, Value apart, int64_t rows) {
-    WeightRows result{{}, {}, isInt4 ? i8() : wType, /*inMemory=*/true};
+    WeightRows result{{}, {}, isInt4 ? i8() : wType, /*inMemory=*/true, Value()};
     int64_t length = w.operand("weight").dims[1];
     for (int64_t i = 0; i < rows; ++i) {
       result.index.push_back(i == 0 ? row : w.add(result.index.back(), apart));
@@ -228,7 +231,7 @@ struct LinearWriter {
 
   /// Where the rows' columns from `from` on are when they are unpacked at `scratch`.
   WeightRows unpackedAt(const WeightRows &weights, Value scratch, Value from) {
-    WeightRows result{weights.index, {}, unpacked, /*inMemory=*/false};
+    WeightRows result{weights.index, {}, unpacked, /*inMemory=*/false, weights.scales};
     for (size_t i = 0; i < weights.index.size(); ++i)
       result.pointers.push_back(w.elementPointer(
           scratch, unpacked,
@@ -272,9 +275,8 @@ struct LinearWriter {
     const int64_t column = plane * m1::int4Plane + first;
     if (const int64_t place = column / group; place != scales.group) {
       scales.group = place;
-      Value index = w.add(w.mul(block, m1::int4Block / group), place);
-      scales.scale = scaleOfGroup(weights, i, index);
-      scales.minimum = hasMinimums ? scaleOfGroup(weights, i, index, 1) : Value();
+      scales.scale = scaleOfGroup(weights, i, block, place);
+      scales.minimum = hasMinimums ? scaleOfGroup(weights, i, block, place, 1) : Value();
       if (isInt4 && pairs)
         scales.table = tableOfInt4(scales.scale, scales.minimum);
     }
@@ -284,8 +286,7 @@ struct LinearWriter {
     if (pairs && width == step) {
       Value upper = scales.scale;
       if (group < step) // that of the other half
-        upper = scaleOfGroup(weights, i,
-                             w.add(w.mul(block, m1::int4Block / group), column / group + 1));
+        upper = scaleOfGroup(weights, i, block, column / group + 1);
       return roundPair(scaled(half(codes, 0), scales.scale, scales.minimum),
                        scaled(half(codes, 1), upper, scales.minimum));
     }
@@ -301,17 +302,56 @@ struct LinearWriter {
         arith::TruncFOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), numbers);
     return arith::ExtFOp::create(w.b, w.f32Vector(width), rounded);
   }
-  Value groupIndex(Value block, int64_t plane) {
-    return w.add(w.mul(block, m1::int4Block / group), plane * m1::int4Plane / group);
-  }
   Value columnOf(Value block, int64_t plane, int64_t first) {
     return w.add(w.mul(block, m1::int4Block), plane * m1::int4Plane + first);
   }
 
-  /// The scale of group `index` of row `i`, or, as `part` 1, its minimum: an f32 in every lane.
-  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index, int64_t part = 0) {
-    Value at = w.add(w.mul(weights.index[i], w.operand("scale").dims[1]), index);
+  /// Numbers that a block of columns has of two levels.
+  int64_t numbersOfLevels() const { return (hasMinimums ? 2 : 1) * m1::scaleBlock / group; }
+
+  /// Scales of two levels of these rows in f32, as numbers that are loaded into every lane: of each
+  /// block of columns the scales, then the minimums. Whoever asks for them block by block pays for
+  /// each with a permutation.
+  void unpackScales(const WeightRows &weights) {
+    const int64_t blocks = w.operand("scale").dims[1], bytes = w.operand("scale").dims[2],
+                  numbers = numbersOfLevels(), ofBlock = hasMinimums ? 2 : 1;
+    auto f16s = VectorType::get(ofBlock, w.b.getF16Type());
+    auto i8s = VectorType::get(numbers, i8());
+    llvm::SmallVector<int64_t> repeated;
+    for (int64_t i = 0; i < numbers; ++i)
+      repeated.push_back(i * ofBlock / numbers);
+    w.forRange(w.constant(0), w.constant(blocks), 1, [&](Value block) {
+      for (auto [i, row] : llvm::enumerate(weights.index)) {
+        Value at = w.mul(w.add(w.mul(row, blocks), block), bytes);
+        w.prefetch(w.pointer("scale"), i8(), w.add(at, kPrefetchBytes));
+        Value halves =
+            LLVM::LoadOp::create(w.b, f16s, w.elementPointer(w.pointer("scale"), i8(), at), 2);
+        Value factors = arith::ExtFOp::create(w.b, w.f32Vector(ofBlock), halves);
+        Value levels = LLVM::LoadOp::create(
+            w.b, i8s, w.elementPointer(w.pointer("scale"), i8(), w.add(at, 2 * ofBlock)), 2);
+        Type f32s = w.f32Vector(numbers);
+        Value wide = hasMinimums ? arith::UIToFPOp::create(w.b, f32s, levels).getResult()
+                                 : arith::SIToFPOp::create(w.b, f32s, levels).getResult();
+        Value all = w.mulf(wide, vector::ShuffleOp::create(w.b, factors, factors, repeated));
+        Value to = w.mul(w.add(block, static_cast<int64_t>(i) * blocks), numbers);
+        LLVM::StoreOp::create(w.b, all, w.elementPointer(weights.scales, w.b.getF32Type(), to), 32);
+      }
+    });
+  }
+
+  /// The scale of group `place` of a block of row `i`, or, as `part` 1, its minimum: an f32 in
+  /// every lane.
+  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value block, int64_t place,
+                     int64_t part = 0) {
     Type type = w.operand("scale").element;
+    if (twoLevels) {
+      const int64_t numbers = numbersOfLevels();
+      Value at = w.add(w.mul(block, numbers),
+                       i * w.operand("scale").dims[1] * numbers + part * numbers / 2 + place);
+      return w.splat(w.load(weights.scales, w.b.getF32Type(), at, 1), w.lanes);
+    }
+    Value at = w.add(w.mul(weights.index[i], w.operand("scale").dims[1]),
+                     w.add(w.mul(block, m1::int4Block / group), place));
     if (type.isF32())
       return w.splat(
           w.load(w.pointer("scale"), type, hasMinimums ? w.add(w.mul(at, 2), part) : at, 1),
@@ -395,9 +435,8 @@ struct LinearWriter {
         });
       if (!part[0])
         continue;
-      Value index = groupIndex(block, begin / m1::int4Plane);
       for (int64_t i = 0; i < rows; ++i) {
-        Value scale = scaleOfGroup(weights, i, index);
+        Value scale = scaleOfGroup(weights, i, block, begin / group);
         for (int64_t j = 0; j < tokens; ++j)
           sums[j * rows + i] = w.fma(part[j * rows + i], scale, sums[j * rows + i]);
       }
@@ -487,10 +526,11 @@ struct LinearWriter {
           GroupScales scales;
           Value loaded = scalesWeights ? loadScaled(weights, i, last, plane, first, width, scales)
                                        : loadPiece(weights, i, last, plane, first, width);
-          Value scale = scalesWeights
-                            ? Value()
-                            : vector::ExtractOp::create(
-                                  w.b, scaleOfGroup(weights, i, groupIndex(last, plane)), 0);
+          Value scale =
+              scalesWeights
+                  ? Value()
+                  : vector::ExtractOp::create(
+                        w.b, scaleOfGroup(weights, i, last, plane * m1::int4Plane / group), 0);
           for (int64_t j = 0; j < tokens; ++j) {
             Value &sum = sums[j * rows + i];
             Value product = w.sum(w.mulf(w.load(xs[j], xType, column, width), loaded));
@@ -517,9 +557,10 @@ struct LinearWriter {
     storeSums(weights, token, addRest(weights, xs, std::move(sums)));
   }
 
-  /// Memory of the group's: a chunk of a tile's weights, unpacked, and the sums of all tokens.
+  /// Memory of the group's: a chunk of a tile's weights, unpacked, the sums of all tokens, and the
+  /// scales of two levels of a tile's rows.
   struct Scratch {
-    Value weights, sums;
+    Value weights, sums, scales;
   };
 
   /// Calls body(token, tokens) for begin … end in tiles. Two of four tokens rather than one of six
@@ -621,6 +662,9 @@ struct LinearWriter {
   /// All tokens of the group against rows row, row + apart, …
   void rowsOfGroup(Value row, Value apart, int64_t rows, const Scratch &scratch) {
     WeightRows weights = weightRows(row, apart, rows);
+    weights.scales = scratch.scales;
+    if (twoLevels)
+      unpackScales(weights);
     auto [begin, end] = w.groupRows();
     if (!unpacks)
       return forTiles(begin, end,
@@ -643,10 +687,14 @@ struct LinearWriter {
     };
     const bool tiles = hasTiles(w.spec, w.cpu);
     Scratch scratch;
-    if (unpacks)
-      scratch = {
-          stack(unpacked, kTileRows * chunk),
-          stack(w.b.getF32Type(), (tiles ? kTileTokens : kGroupTokens) * kTileRows * w.lanes)};
+    if (unpacks) {
+      scratch.weights = stack(unpacked, kTileRows * chunk);
+      scratch.sums =
+          stack(w.b.getF32Type(), (tiles ? kTileTokens : kGroupTokens) * kTileRows * w.lanes);
+    }
+    if (twoLevels)
+      scratch.scales =
+          stack(w.b.getF32Type(), kTileRows * w.operand("scale").dims[1] * numbersOfLevels());
     if (!tiles)
       return writeVectors(scratch);
     Value tokens = w.rowCount(w.spec.domain), least = w.constant(kTileTokens);
