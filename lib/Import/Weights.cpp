@@ -429,9 +429,11 @@ FailureOr<int64_t> columnsOf(WeightOp weight, WeightOp source, ArrayRef<Part> pa
   const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
   if (groups && groups->bits == 4) {
     const int64_t n = type.getDimSize(0), columns = count / n;
+    const RankedTensorType scales = weight.getTensorType(); // where they are asked for
     if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
         (source != weight &&
-         groupsOf(columns, groups->group) != weight.getTensorType().getDimSize(1)))
+         groupsOf(columns, columnsOfScale(scaleOfGroups(scales), groups->group)) !=
+             scales.getDimSize(1)))
       return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
                                   << type.getDimSize(1) << " bytes, got " << count << " elements";
     return columns;

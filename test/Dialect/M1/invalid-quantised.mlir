@@ -172,7 +172,7 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>)
 
 // Of i8, too.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x4xf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or f32 of 16, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or [N, 130 / 128, 12 or 10] of i8, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x130xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
   return

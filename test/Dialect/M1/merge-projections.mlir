@@ -1,6 +1,6 @@
 // RUN: m1-opt %s --m1-merge-projections --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
-// STATISTICS: m1-merge-projections merged 6
+// STATISTICS: m1-merge-projections merged 8
 
 // CHECK: m1.weight @l.0.q_k_v : tensor<8x4xf32> {sources = ["q", "k0", "k1", "v"]}
 // CHECK: m1.weight @l.0.q_bias_k_bias : tensor<6xf32> {sources = ["qb", "kb"]}
