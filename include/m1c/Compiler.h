@@ -24,8 +24,7 @@ struct CompileOptions {
   std::string stateType = "f32";       // f32, bf16, f16
   std::string kvType;                  // f32, bf16, int8, fp8; empty: that of the activations
   // int8[:32|64|128], fp8, int4[:32|64|128], stored: linears keep integers of the checkpoint in
-  // groups; none: weights are bf16, or f32. Empty: stored where that has its numbers and pays on
-  // every target, else none
+  // groups; empty: weights are bf16, or f32
   std::string quantize;
   std::string quantizeKeep; // a regular expression of names of weights that keep theirs
   std::string calibrate;    // a file of prompts for the scales of int4; empty: none

@@ -17,10 +17,10 @@ struct ImportOptions {
   mlir::Type kvType;
   /// Only the configuration is read; weights keep their source names, and `data` stays empty.
   bool dummy = false;
-  /// What will become of the weights of linears (CompileOptions::quantize), whether because nothing
-  /// else was asked for, and whether for CPUs alone: for the remark.
+  /// What will become of the weights of linears (CompileOptions::quantize), and whether for CPUs
+  /// alone: for the remark.
   std::string quantize;
-  bool isDefault = false, isForCpus = false;
+  bool isForCpus = false;
   /// All matrices in f32, whatever their stored type.
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.

@@ -7,7 +7,6 @@
 #include "base/foreign_file.h"
 #include "base/mapped_file.h"
 #include "base/output_file.h"
-#include "m1c/CpuTarget.h"
 #include "m1c/Import.h"
 #include "m1c/InputFile.h"
 #include "m1c/M1ToPlan.h"
@@ -130,7 +129,6 @@ private:
   bool readTuning();
   bool readModel();
   bool importModel();
-  bool keepsByDefault();
   bool checkOutput(llvm::StringRef what);
   bool parseModel();
   bool readArtifact();
@@ -189,10 +187,8 @@ private:
   bool hadError = false;
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
-  std::string targetList;   // with the --cpu
-  bool isForCpus = true;    // alone
-  std::string quantize;     // the format, or none
-  bool keepsGroups = false; // of a checkpoint that was imported, as nothing was asked for
+  std::string targetList; // with the --cpu
+  bool isForCpus = true;  // alone
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
   m1rt::PreparedTokenizer tokenizer; // of the checkpoint
@@ -213,7 +209,6 @@ bool Compilation::checkOptions() {
   llvm::SmallVector<StringRef> words;
   StringRef(options.target).split(words, ',');
   isForCpus = llvm::all_of(words, [](StringRef word) { return word.starts_with("cpu"); });
-  quantize = options.quantize.empty() ? "none" : options.quantize;
   for (StringRef word : words)
     targetList += (targetList.empty() ? "" : ",") + word.str() +
                   (word == "cpu" ? ":" + options.cpu : std::string());
@@ -339,7 +334,7 @@ bool Compilation::readArtifact() {
   module = std::move(*read);
   if (asked == WeightStorage::dummy)
     artifact.dummySeed = seed;
-  if (quantize != "none" && options.emit == Emit::artifact &&
+  if (!options.quantize.empty() && options.emit == Emit::artifact &&
       artifact.weights != WeightStorage::dummy)
     return fail(llvm::createStringError("--quantize: the weights of the artifact " + options.model +
                                         " are taken as they lie in it; compile its checkpoint"));
@@ -367,29 +362,13 @@ bool Compilation::runPasses(llvm::function_ref<void(PassManager &)> build) {
   return succeeded(passes.run(*module));
 }
 
-/// Whether integers in groups stay where nothing was asked for: the kernels of all targets multiply
-/// the numbers that weights of bf16 would have, and take no longer.
-bool Compilation::keepsByDefault() {
-  if (!options.quantize.empty() || !isForCpus || options.activationType != "bf16" ||
-      options.weights != WeightStorage::embed || !options.passPipeline.empty())
-    return false;
-  llvm::SmallVector<StringRef> words;
-  StringRef(options.target).split(words, ',');
-  return llvm::all_of(words, [&](StringRef word) {
-    auto cpus = parseCpus(word == "cpu" ? StringRef(options.cpu) : word.drop_front(strlen("cpu:")));
-    return cpus ? llvm::all_of(*cpus, [](const CpuInfo &cpu) { return cpu.avx512Bf16; })
-                : (llvm::consumeError(cpus.takeError()), false);
-  });
-}
-
 bool Compilation::importModel() {
   ImportOptions import;
   import.activationType = elementType(options.activationType);
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.isDefault = keepsByDefault();
-  import.quantize = import.isDefault ? "stored" : options.quantize;
+  import.quantize = options.quantize;
   import.isForCpus = isForCpus;
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
@@ -401,30 +380,27 @@ bool Compilation::importModel() {
   if (failed(imported))
     return false;
   module = std::move(*imported);
-  keepsGroups = import.isDefault;
   return checkOutput("is a file of the checkpoint") && save("1-m1.mlir");
 }
 
 bool Compilation::optimize() {
-  if (keepsGroups || quantize == "stored") // so that weights of different forms are not joined
+  if (options.quantize == "stored") // so that weights of different forms are not joined
     markStoredGroups(*module, data, /*onlyPlain=*/!isForCpus);
   if (!stage("optimize", [&] { return runPasses(m1::buildOptimizePipeline); }))
     return false;
   llvm::StringMap<std::vector<float>> importance;
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
-  if (keepsGroups || quantize != "none") {
+  if (!options.quantize.empty()) {
     const bool hasGroups = markStoredGroups(*module, data, /*onlyPlain=*/!isForCpus);
-    if (keepsGroups)
-      quantize = hasGroups ? "stored" : "none";
-    else if (quantize == "stored" && !hasGroups)
+    if (options.quantize == "stored" && !hasGroups)
       return fail(
           llvm::createStringError("--quantize stored: " + options.model +
                                   " holds no weights of linears as int8 or int4 in groups that " +
                                   (isForCpus ? "CPUs" : "GPUs") + " have kernels for"));
-    if (quantize != "none" && !stage("quantize", [&] {
+    if (!stage("quantize", [&] {
           return runPasses([&](PassManager &passes) {
-            passes.addPass(m1::createQuantizeWeightsPass({quantize, options.quantizeKeep}));
+            passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
           });
         }))
       return false;
@@ -645,7 +621,7 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     if (!stage("passes", [&] { return runPipeline(); }))
       return false;
   } else {
-    if (isPlanned() && quantize != "none")
+    if (isPlanned() && !options.quantize.empty())
       return fail(llvm::createStringError("--quantize: " + options.model +
                                           " is a plan already, whose kernels are chosen"));
     if (!isPlanned() && !optimize())

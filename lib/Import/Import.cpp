@@ -50,8 +50,7 @@ bool makes(StringRef format, const StoredGroups &groups) {
 
 /// What becomes of the matrices of a checkpoint that is quantised.
 std::string fateOf(const CheckpointData &data, const ImportOptions &options) {
-  const bool isNone = options.quantize.empty() || options.quantize == "none",
-             isStored = options.quantize == "stored";
+  const bool isStored = options.quantize == "stored";
   bool any = false, keeps = false, anyLost = false;
   for (const SourceTensor &tensor : data.getTensors())
     if (std::optional<StoredGroups> groups =
@@ -63,9 +62,8 @@ std::string fateOf(const CheckpointData &data, const ImportOptions &options) {
     }
   std::string text = "the weights";
   if (isStored && keeps)
-    text = std::string("int8 and int4 in groups stay as they are in linears") +
-           (options.isDefault ? " (--quantize none: as bf16)" : "") + ", other weights";
-  else if (!isNone && !isStored)
+    text = "int8 and int4 in groups stay as they are in linears, other weights";
+  else if (!options.quantize.empty() && !isStored)
     text = "linears get weights of " + options.quantize +
            (keeps ? ", from such groups with their codes and scales" : "") + ", other weights";
   text += " are imported as ";

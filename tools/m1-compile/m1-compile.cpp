@@ -71,8 +71,7 @@ std::string check(const CLI::App &app, Arguments *arguments) {
   } else if (weights != "embed") {
     return "--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED";
   }
-  const bool quantizes = !options.quantize.empty() && options.quantize != "none";
-  if (app.count("--quantize-keep") > 0 && !quantizes)
+  if (app.count("--quantize-keep") > 0 && options.quantize.empty())
     return "--quantize-keep needs --quantize";
   if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
     return "--calibrate needs --quantize int4: the scales of int8 and fp8 follow from the largest "
@@ -80,7 +79,7 @@ std::string check(const CLI::App &app, Arguments *arguments) {
   if (!options.calibrate.empty() &&
       (options.weights == m1c::WeightStorage::dummy || m1c::isArtifact(options.model)))
     return "--calibrate runs the model of a checkpoint, with its weights and tokenizer";
-  if (quantizes && !options.passPipeline.empty())
+  if (!options.quantize.empty() && !options.passPipeline.empty())
     return "--quantize has no effect with --pass-pipeline; name m1-quantize-weights there";
   for (const char *flag : {"--target", "--cpu"})
     if (app.count(flag) > 0 && !options.passPipeline.empty())
@@ -173,10 +172,9 @@ void addOptions(CLI::App &app, Arguments *out) {
          "Store the weights of linear layers as int8 or fp8 with a scale for each row, or as int8 "
          "or int4 with a scale for each group of 32 (int8:32, int4), 64 or 128 columns. With fp8 "
          "(e4m3) the activations that they multiply are rounded to e4m3, too. stored: integers in "
-         "groups that the checkpoint holds stay as they are. none: as bf16. Default: stored where "
-         "all targets are CPUs with AVX512-BF16, activations bf16 and weights embedded, else none")
+         "groups that the checkpoint holds stay as they are. Default: as bf16")
       ->check(CLI::IsMember({"int8", "int8:32", "int8:64", "int8:128", "fp8", "int4", "int4:32",
-                             "int4:64", "int4:128", "stored", "none"}))
+                             "int4:64", "int4:128", "stored"}))
       ->default_str("");
   app.add_option("--quantize-keep", options.quantizeKeep,
                  "Regular expression of names of weights that --quantize leaves as they are")

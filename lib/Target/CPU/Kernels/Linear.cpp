@@ -32,6 +32,10 @@ constexpr int64_t kChunkBytes = 4096;
 // weights come from memory once in 64 tokens.
 constexpr int64_t kGroupTokens = 64;
 
+// Tokens of a tile up to which registers are left for a table of each weight row, made by one
+// conversion for two groups.
+constexpr int64_t kSharedTables = 4;
+
 // Tokens of a step from which on products are those of tile registers, where the CPU has them.
 constexpr int64_t kTileTokens = 8;
 // Tokens of a group then, and columns that it takes at a time.
@@ -123,11 +127,10 @@ struct LinearWriter {
     return minimum ? w.fma(codes, scale, arith::NegFOp::create(w.b, minimum))
                    : w.mulf(codes, scale);
   }
-  /// The numbers that the sixteen int4 of a group stand for, twice, as bf16 in words.
-  Value tableOfInt4(Value scale, Value minimum) {
-    Value numbers = scaled(valuesOfInt4(), scale, minimum);
+  /// Two times sixteen numbers as bf16 in words.
+  Value tableOfInt4(Value first, Value second) {
     return LLVM::BitcastOp::create(w.b, VectorType::get(32, w.b.getI16Type()),
-                                   roundPair(numbers, numbers));
+                                   roundPair(first, second));
   }
   /// 16 numbers and 16 more as bf16, by one instruction, for which LLVM takes three.
   Value roundPair(Value first, Value second) {
@@ -142,9 +145,14 @@ struct LinearWriter {
     return vector::ShuffleOp::create(w.b, vector, vector, lanes);
   }
 
+  /// Which half of a table that two planes share is a plane's: the last one's index, which no bits
+  /// are above, needs no mask so.
+  static constexpr bool isUpperHalf(int64_t plane) { return plane == 1 || plane == 2; }
+
   /// The int4 of columns 128·block + 32·plane + first … + width of a row at `row`: of a whole step
   /// of pairs those of a tableOfInt4, as loadStep gives them, else numbers of f32.
-  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width, Value table) {
+  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width, Value table,
+                 bool isShared) {
     auto i16s = VectorType::get(width, w.b.getI16Type()),
          i32s = VectorType::get(width, w.b.getI32Type());
     auto splat = [&](VectorType type, int64_t value) -> Value {
@@ -154,9 +162,13 @@ struct LinearWriter {
     Value byte = w.add(w.mul(block, m1::int4BlockBytes), 2 * first);
     Value words = LLVM::LoadOp::create(w.b, i16s, w.elementPointer(row, i8(), byte), 2);
     const int64_t shift = 4 * plane;
-    // Of tables of the sixteen values an index's higher bits count for nothing.
+    // Of tables of the same sixteen values twice an index's higher bits count for nothing.
     if (pairs && width == step) {
       Value index = shift ? arith::ShRUIOp::create(w.b, words, splat(i16s, shift)) : words;
+      if (isShared && plane < planes - 1)
+        index = arith::AndIOp::create(w.b, index, splat(i16s, 15));
+      if (isShared && isUpperHalf(plane))
+        index = arith::OrIOp::create(w.b, index, splat(i16s, 16));
       Value bits = permute("llvm.x86.avx512.permvar.hi.512", table, index);
       return LLVM::BitcastOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), bits);
     }
@@ -257,7 +269,8 @@ struct LinearWriter {
   Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                   int64_t width) {
     return isInt4 && weights.inMemory
-               ? loadInt4(weights.pointers[i], block, plane, first, width, Value())
+               ? loadInt4(weights.pointers[i], block, plane, first, width, Value(),
+                          /*isShared=*/false)
                : w.load(weights.pointers[i], weights.element, columnOf(block, plane, first), width);
   }
 
@@ -266,6 +279,7 @@ struct LinearWriter {
   struct GroupScales {
     int64_t group = -1; // of its block
     Value scale, minimum, table;
+    bool sharesTables = false; // a table holds the numbers of two neighbouring planes
   };
 
   /// `width` columns of a row of groups as the numbers that they stand for, rounded to bf16 where
@@ -273,15 +287,33 @@ struct LinearWriter {
   Value loadScaled(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                    int64_t width, GroupScales &scales) {
     const int64_t column = plane * m1::int4Plane + first;
-    if (const int64_t place = column / group; place != scales.group) {
-      scales.group = place;
+    auto load = [&](int64_t place) {
       scales.scale = scaleOfGroup(weights, i, block, place);
       scales.minimum = hasMinimums ? scaleOfGroup(weights, i, block, place, 1) : Value();
-      if (isInt4 && pairs)
-        scales.table = tableOfInt4(scales.scale, scales.minimum);
+    };
+    auto numbers16 = [&] { return scaled(valuesOfInt4(), scales.scale, scales.minimum); };
+    if (scales.sharesTables) { // of whole blocks with groups of a plane
+      if (plane % 2 == 0) {
+        const bool swaps = isUpperHalf(plane);
+        load(plane + (swaps ? 1 : 0));
+        Value first16 = numbers16();
+        load(plane + (swaps ? 0 : 1));
+        scales.table = tableOfInt4(first16, numbers16());
+      }
+      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table,
+                      /*isShared=*/true);
+    }
+    if (const int64_t place = column / group; place != scales.group) {
+      scales.group = place;
+      load(place);
+      if (isInt4 && pairs) {
+        Value numbers = numbers16();
+        scales.table = tableOfInt4(numbers, numbers);
+      }
     }
     if (isInt4 && pairs && width == step)
-      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table);
+      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table,
+                      /*isShared=*/false);
     Value codes = loadPiece(weights, i, block, plane, first, width);
     if (pairs && width == step) {
       Value upper = scales.scale;
@@ -311,32 +343,42 @@ struct LinearWriter {
 
   /// Scales of two levels of these rows in f32, as numbers that are loaded into every lane: of each
   /// block of columns the scales, then the minimums. Whoever asks for them block by block pays for
-  /// each with a permutation.
+  /// each with a permutation. Two blocks at a time fill a register of AVX-512.
   void unpackScales(const WeightRows &weights) {
     const int64_t blocks = w.operand("scale").dims[1], bytes = w.operand("scale").dims[2],
                   numbers = numbersOfLevels(), ofBlock = hasMinimums ? 2 : 1;
-    auto f16s = VectorType::get(ofBlock, w.b.getF16Type());
-    auto i8s = VectorType::get(numbers, i8());
-    llvm::SmallVector<int64_t> repeated;
-    for (int64_t i = 0; i < numbers; ++i)
-      repeated.push_back(i * ofBlock / numbers);
-    w.forRange(w.constant(0), w.constant(blocks), 1, [&](Value block) {
+    // `some` blocks, 1 or 2, of all rows.
+    auto unpack = [&](Value block, int64_t some) {
+      llvm::SmallVector<int64_t> all(some * numbers), factorOf;
+      std::iota(all.begin(), all.end(), 0);
+      for (int64_t i = 0; i < some * numbers; ++i)
+        factorOf.push_back(i * ofBlock / numbers);
+      auto ofBlocks = [&](Value at, Type element, int64_t count, llvm::ArrayRef<int64_t> lanes) {
+        llvm::SmallVector<Value> loaded;
+        for (int64_t i = 0; i < some; ++i)
+          loaded.push_back(LLVM::LoadOp::create(
+              w.b, VectorType::get(count, element),
+              w.elementPointer(w.pointer("scale"), i8(), w.add(at, i * bytes)), 2));
+        return vector::ShuffleOp::create(w.b, loaded.front(), loaded.back(), lanes).getResult();
+      };
+      Type f32s = w.f32Vector(some * numbers);
       for (auto [i, row] : llvm::enumerate(weights.index)) {
         Value at = w.mul(w.add(w.mul(row, blocks), block), bytes);
         w.prefetch(w.pointer("scale"), i8(), w.add(at, kPrefetchBytes));
-        Value halves =
-            LLVM::LoadOp::create(w.b, f16s, w.elementPointer(w.pointer("scale"), i8(), at), 2);
-        Value factors = arith::ExtFOp::create(w.b, w.f32Vector(ofBlock), halves);
-        Value levels = LLVM::LoadOp::create(
-            w.b, i8s, w.elementPointer(w.pointer("scale"), i8(), w.add(at, 2 * ofBlock)), 2);
-        Type f32s = w.f32Vector(numbers);
+        Value factors =
+            arith::ExtFOp::create(w.b, f32s, ofBlocks(at, w.b.getF16Type(), ofBlock, factorOf));
+        Value levels = ofBlocks(w.add(at, 2 * ofBlock), i8(), numbers, all);
         Value wide = hasMinimums ? arith::UIToFPOp::create(w.b, f32s, levels).getResult()
                                  : arith::SIToFPOp::create(w.b, f32s, levels).getResult();
-        Value all = w.mulf(wide, vector::ShuffleOp::create(w.b, factors, factors, repeated));
         Value to = w.mul(w.add(block, static_cast<int64_t>(i) * blocks), numbers);
-        LLVM::StoreOp::create(w.b, all, w.elementPointer(weights.scales, w.b.getF32Type(), to), 32);
+        LLVM::StoreOp::create(w.b, w.mulf(wide, factors),
+                              w.elementPointer(weights.scales, w.b.getF32Type(), to), 32);
       }
-    });
+    };
+    w.forRange(w.constant(0), w.constant(blocks / 2 * 2), 2,
+               [&](Value block) { unpack(block, 2); });
+    if (blocks % 2)
+      unpack(w.constant(blocks - 1), 1);
   }
 
   /// The scale of group `place` of a block of row `i`, or, as `part` 1, its minimum: an f32 in
@@ -393,6 +435,10 @@ struct LinearWriter {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
     llvm::SmallVector<GroupScales> scales(rows);
+    if (isInt4 && pairs && group == step && counts == llvm::ArrayRef(allPlanes()) &&
+        tokens <= kSharedTables)
+      for (GroupScales &some : scales)
+        some.sharesTables = true;
     for (int64_t plane = 0; plane < planes; ++plane)
       forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
         llvm::SmallVector<Value> loaded;
