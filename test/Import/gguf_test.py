@@ -242,9 +242,9 @@ class Gguf(unittest.TestCase):
             else:
                 self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
         # Asked for, too: of what --quantize takes.
+        self.assertIn("; linears get weights of int8, other weights are imported as bf16\n", self.weights(self.file, "--quantize", "int8")[2])
         kept, _, said = self.weights(self.file, "--quantize", "int8:32")
         self.assertIn("; linears get weights of int8:32, from such groups with their codes and scales, other weights are imported as bf16\n", said)
-        self.assertIn("; linears get weights of int8, other weights are imported as bf16\n", self.weights(self.file, "--quantize", "int8")[2])
         self.assertEqual(kept["layers.0.gate_up"], got["layers.0.gate_up"])
         self.assertEqual(kept["layers.0.gate_up.scale"], got["layers.0.gate_up.scale"])
         self.assertEqual(kept["embed_tokens"][0], "300x256xbf16")
