@@ -63,18 +63,23 @@ struct SourceTensor {
 };
 
 /// Rows of integers of so many bits, with a scale of f16 or bf16 for each `group` (32, 64 or 128)
-/// columns, of f32 for each 16, or with a scale and a minimum of f32 each: code · scale - minimum.
-/// Integers of four bits are from 0 to 15 with minimums, else from -8 to 7.
+/// columns, or with a scale and a minimum of f32 each: code · scale - minimum. Integers of four
+/// bits are from 0 to 15 with minimums, else from -8 to 7. Scales of i8 are those of two levels
+/// (M1/IR/Groups.h), with minimums of groups of 32, without of 16.
 struct StoredGroups {
   int bits; // 4 or 8
   int64_t group;
   StoredType scales;
   bool hasMinimums = false;
 
-  /// Of what a group has beside its integers.
-  int64_t scaleBytes() const { return byteWidth(scales) * (hasMinimums ? 2 : 1); }
+  bool isTwoLevels() const { return scales == StoredType::i8; }
+  /// Columns that have scales together, and what they have beside their integers.
+  int64_t scaleColumns() const { return isTwoLevels() ? 128 : group; }
+  int64_t scaleBytes() const {
+    return isTwoLevels() ? (hasMinimums ? 12 : 10) : byteWidth(scales) * (hasMinimums ? 2 : 1);
+  }
   /// Whether GPUs have kernels for such, too.
-  bool isPlain() const { return scales != StoredType::f32; }
+  bool isPlain() const { return scales == StoredType::f16 || scales == StoredType::bf16; }
   bool operator==(const StoredGroups &other) const {
     return bits == other.bits && group == other.group && scales == other.scales &&
            hasMinimums == other.hasMinimums;
@@ -97,7 +102,7 @@ public:
   virtual bool readE4m3Row(int64_t, uint8_t *, float *) const { return false; }
   /// What its rows are in the file, where that is integers in groups.
   virtual std::optional<StoredGroups> storedGroups() const { return std::nullopt; }
-  /// Of a row of those the integers, a byte each, and what the groups have, scaleBytes each.
+  /// Of a row of those the integers, a byte each, and what each scaleColumns have, scaleBytes.
   virtual void readGroups(int64_t, int8_t *, char *) const {
     llvm_unreachable("only where storedGroups says so");
   }

@@ -17,9 +17,10 @@ struct ImportOptions {
   mlir::Type kvType;
   /// Only the configuration is read; weights keep their source names, and `data` stays empty.
   bool dummy = false;
-  /// Whether integers in groups will stay as the checkpoint holds them, or plain ones alone
-  /// (StoredGroups::isPlain), for the remark.
-  bool keepsGroups = false, keepsPlainGroups = false;
+  /// What will become of the weights of linears (CompileOptions::quantize), and whether for CPUs
+  /// alone: for the remark.
+  std::string quantize;
+  bool isForCpus = false;
   /// All matrices in f32, whatever their stored type.
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.

@@ -92,7 +92,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
       sums[r][m] = 0.0f;
-  const bool hasMinimums = scaleType == M1K_F32_MINIMUM;
+  const bool withMinimums = hasMinimums(scaleType);
   // `factors`, `minimums`: of a group that the columns belong to; null without groups.
   auto addProducts = [&](int i, int width, const float *factors, const float *minimums) M1K_BODY {
     Floats columns[Tokens];
@@ -101,11 +101,11 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
     for (int r = 0; r < Rows; ++r) {
       Floats w = weightType == M1K_I4
                      ? loadInt4(static_cast<const char *>(weight) + (row + r) * int4RowBytes(k), i,
-                                hasMinimums)
+                                withMinimums)
                      : load(weight, weightType, (row + r) * k + i, width);
       if (factors)
         w = w * factors[r]; // exact: some 19 bits, or rounded where the scale has as many
-      if (factors && hasMinimums)
+      if (factors && withMinimums)
         w = w - minimums[r];
       for (int m = 0; m < Tokens; ++m)
         sums[r][m] = sums[r][m] + w * columns[m];
@@ -117,7 +117,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
       float factors[Rows], minimums[Rows];
       for (int r = 0; r < Rows; ++r) {
         factors[r] = loadScale(scale, scaleType, (row + r) * groups + g);
-        minimums[r] = hasMinimums ? loadMinimum(scale, (row + r) * groups + g) : 0.0f;
+        minimums[r] = withMinimums ? loadMinimum(scale, scaleType, (row + r) * groups + g) : 0.0f;
       }
       forVectors(least(group, k - g * group), [&](int i, int width) M1K_BODY {
         addProducts(g * group + i, width, factors, minimums);

@@ -37,6 +37,11 @@
 // Of scales of groups: f32, behind each a minimum of f32. Weights are code * scale - minimum; int4
 // are from 0 to 15.
 #define M1K_F32_MINIMUM 6
+// Of scales of groups: two levels, blocks for 128 columns. Of groups of 32 with minimums 12 bytes:
+// f16 s, f16 m, four unsigned char times s, four times m; of groups of 16 ten: f16 s, eight signed
+// char times s.
+#define M1K_PAIRED_LEVELS 7
+#define M1K_FINE_LEVELS 8
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.

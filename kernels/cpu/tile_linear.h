@@ -55,8 +55,8 @@ constexpr int unpackColumns = 128; // of a row that are unpacked at a time
 constexpr long unpackBytes = 2 * unpackColumns;
 
 /// Weights of integers, `rows` times unpackColumns columns from `from` on, a row every `stride`
-/// bytes. With `group` the columns of a row have a scale for each so many (and of scaleType
-/// M1K_F32_MINIMUM a minimum), which lie together; those of the next row are `scalesOfRow` further.
+/// bytes. With `group` the columns of a row have a scale for each so many, some scaleTypes a
+/// minimum, which lie together; those of the next row are `scalesOfRow` further.
 /// `ahead`: where, from what is read, the memory lies that is asked for on the way.
 struct PackedWeights {
   const char *from;
@@ -87,6 +87,35 @@ struct VectorUnpacker {
     for (int r = 0; r < w.rows; ++r)
       for (int g = 0; g < groups; ++g)
         to[r * groups + g] = loadOne(w.scale, w.scaleType, w.scaleAt + r * w.scalesOfRow + g);
+  }
+
+  /// Scales in f32 of a row's groups, four or eight, and behind four of them their minimums, of
+  /// types that have f32 of these or two levels.
+  M1K_AVX512 M1K_BODY static void loadScalesOfRow(const PackedWeights &w, int r, float *to) {
+    const long place = w.scaleAt + r * w.scalesOfRow;
+    typedef float F8 __attribute__((vector_size(32)));
+    typedef unsigned char U8 __attribute__((vector_size(8)));
+    typedef signed char S8 __attribute__((vector_size(8)));
+    if (w.scaleType == M1K_PAIRED_LEVELS) {
+      const char *block = static_cast<const char *>(w.scale) + place / 4 * 12;
+      U8 levels;
+      __builtin_memcpy(&levels, block + 4, sizeof(levels));
+      const float s = loadOne(block, M1K_F16, 0), m = loadOne(block, M1K_F16, 1);
+      const F8 values = __builtin_convertvector(levels, F8) * F8{s, s, s, s, m, m, m, m};
+      __builtin_memcpy(to, &values, sizeof(values));
+    } else if (w.scaleType == M1K_FINE_LEVELS) {
+      const char *block = static_cast<const char *>(w.scale) + place / 8 * 10;
+      S8 levels;
+      __builtin_memcpy(&levels, block + 2, sizeof(levels));
+      const F8 values = __builtin_convertvector(levels, F8) * loadOne(block, M1K_F16, 0);
+      __builtin_memcpy(to, &values, sizeof(values));
+    } else {
+      const int groups = unpackColumns / w.group;
+      for (int g = 0; g < groups; ++g) {
+        to[g] = loadScale(w.scale, w.scaleType, place + g);
+        to[4 + g] = loadMinimum(w.scale, w.scaleType, place + g);
+      }
+    }
   }
 
   M1K_AVX512 inline static void int4(const PackedWeights &w, char *to) {
@@ -120,17 +149,17 @@ struct VectorUnpacker {
   M1K_AVX512 __attribute__((noinline)) static void int4WithMinimums(const PackedWeights &w,
                                                                     char *to) {
     const V codes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-    const int groups = unpackColumns / w.group;
     for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
       const char *at = w.from + r * w.stride;
       __builtin_prefetch(at + w.ahead, 0, 2);
+      alignas(32) float scales[8];
+      loadScalesOfRow(w, r, scales);
       Words words, table;
       __builtin_memcpy(&words, at, sizeof(words));
       for (int plane = 0; plane < 4; ++plane) {
         if (plane % (w.group / 32) == 0) {
-          const long place = w.scaleAt + r * w.scalesOfRow + plane * groups / 4;
-          const V numbers =
-              codes * loadScale(w.scale, w.scaleType, place) - loadMinimum(w.scale, place);
+          const int g = plane * 32 / w.group;
+          const V numbers = codes * scales[g] - scales[4 + g];
           round(numbers, numbers, reinterpret_cast<char *>(&table));
         }
         // Twice the same sixteen: an index's bits above the fourth count for nothing.
@@ -144,9 +173,11 @@ struct VectorUnpacker {
   /// Of groups of 16, and of groups with minimums.
   M1K_AVX512 __attribute__((noinline)) static void int8OfAnyGroups(const PackedWeights &w,
                                                                    char *to) {
-    const bool hasMinimums = w.scaleType == M1K_F32_MINIMUM;
+    const bool withMinimums = hasMinimums(w.scaleType);
     for (int r = 0; r < w.rows; ++r, to += unpackBytes) {
       const char *at = w.from + r * w.stride;
+      alignas(32) float scales[8];
+      loadScalesOfRow(w, r, scales);
       for (int line = 0; line < unpackColumns; line += 64)
         __builtin_prefetch(at + w.ahead + line, 0, 2);
       for (int c = 0; c < unpackColumns; c += 32) {
@@ -154,11 +185,10 @@ struct VectorUnpacker {
         for (int half = 0; half < 2; ++half) {
           Quarter codes;
           __builtin_memcpy(&codes, at + c + 16 * half, sizeof(codes));
-          const long place = w.scaleAt + r * w.scalesOfRow + (c + 16 * half) / w.group;
-          numbers[half] =
-              __builtin_convertvector(codes, V) * loadScale(w.scale, w.scaleType, place);
-          if (hasMinimums)
-            numbers[half] = numbers[half] - loadMinimum(w.scale, place);
+          const int g = (c + 16 * half) / w.group;
+          numbers[half] = __builtin_convertvector(codes, V) * scales[g];
+          if (withMinimums)
+            numbers[half] = numbers[half] - scales[4 + g];
         }
         round(numbers[0], numbers[1], to + 2 * c);
       }
@@ -277,7 +307,7 @@ template <class Tiles> struct TileLinear {
   typedef unsigned short Pairs __attribute__((ext_vector_type(32)));
   static constexpr int pair = 2 * tileRows; // tokens, or weight rows, of two tiles
   static M1K_BODY int pairsOf(int rows) { return (rows + pair - 1) / pair; }
-  M1K_BODY bool hasMinimums() const { return scaleType == M1K_F32_MINIMUM; }
+  M1K_BODY bool withMinimums() const { return hasMinimums(scaleType); }
   M1K_BODY bool isInteger() const { return weightType == M1K_I4 || weightType == M1K_I8; }
   M1K_BODY const char *token(int t, int column) const {
     return static_cast<const char *>(x) + ((begin + t) * xStride + column) * 2;
@@ -313,17 +343,17 @@ template <class Tiles> struct TileLinear {
     for (int half = 0; half < 2; ++half) {
       const int from = column + half * lanes, present = least(lanes, width - half * lanes);
       if (weightType == M1K_I4)
-        v[half] = loadInt4(at, from, hasMinimums());
+        v[half] = loadInt4(at, from, withMinimums());
       else
         v[half] = present > 0 ? load(at, weightType, from, present) : Floats(0.0f);
     }
-    if (hasMinimums() || (group && group < tileDepth)) {
+    if (withMinimums() || (group && group < tileDepth)) {
       for (int half = 0; half < 2; ++half) {
         const int from = least(column + half * lanes, k - 1);
         const long place = row * ((k + group - 1) / group) + from / group;
         v[half] = v[half] * loadScale(scale, scaleType, place);
-        if (hasMinimums())
-          v[half] = v[half] - loadMinimum(scale, place);
+        if (withMinimums())
+          v[half] = v[half] - loadMinimum(scale, scaleType, place);
         const Bits u = bits<Bits>(v[half]);
         v[half] = bits<Floats>(u + 0x7fffu + ((u >> 16) & 1u));
       }
@@ -358,7 +388,7 @@ template <class Tiles> struct TileLinear {
                             group ? row * groups + column / group : 0,
                             groups,
                             ahead};
-      if (hasMinimums() || (group && group < tileDepth))
+      if (withMinimums() || (group && group < tileDepth))
         weightType == M1K_I4 ? tiles.int4WithMinimums(w, to) : tiles.int8OfAnyGroups(w, to);
       else
         weightType == M1K_I4 ? tiles.int4(w, to) : tiles.int8(w, to);

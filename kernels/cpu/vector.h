@@ -124,15 +124,32 @@ M1K_INLINE float loadOne(const void *base, int type, long index) {
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
 }
 
-/// Scale `index` of groups, also of those with minimums.
-M1K_INLINE float loadScale(const void *base, int type, long index) {
-  return type == M1K_F32_MINIMUM ? static_cast<const float *>(base)[2 * index]
-                                 : loadOne(base, type, index);
+/// Whether groups with such scales have minimums.
+M1K_INLINE bool hasMinimums(int scaleType) {
+  return scaleType == M1K_F32_MINIMUM || scaleType == M1K_PAIRED_LEVELS;
 }
 
-/// The minimum beside it, of M1K_F32_MINIMUM.
-M1K_INLINE float loadMinimum(const void *base, long index) {
-  return static_cast<const float *>(base)[2 * index + 1];
+/// Scale `index` of groups, of any type.
+M1K_INLINE float loadScale(const void *base, int type, long index) {
+  if (type == M1K_F32_MINIMUM)
+    return static_cast<const float *>(base)[2 * index];
+  if (type == M1K_PAIRED_LEVELS) {
+    const auto *block = static_cast<const unsigned char *>(base) + index / 4 * 12;
+    return loadOne(block, M1K_F16, 0) * static_cast<float>(block[4 + index % 4]);
+  }
+  if (type == M1K_FINE_LEVELS) {
+    const auto *block = static_cast<const signed char *>(base) + index / 8 * 10;
+    return loadOne(block, M1K_F16, 0) * static_cast<float>(block[2 + index % 8]);
+  }
+  return loadOne(base, type, index);
+}
+
+/// The minimum beside it, of those that have some.
+M1K_INLINE float loadMinimum(const void *base, int type, long index) {
+  if (type == M1K_F32_MINIMUM)
+    return static_cast<const float *>(base)[2 * index + 1];
+  const auto *block = static_cast<const unsigned char *>(base) + index / 4 * 12;
+  return loadOne(block, M1K_F16, 1) * static_cast<float>(block[8 + index % 4]);
 }
 
 /// Asks for the cache line of element `index` of an array of `type`. Rows lie far apart, so that

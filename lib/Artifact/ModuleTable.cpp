@@ -49,6 +49,8 @@ std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
   if (weight.isQuantised())
     return {0.0f, deviationOf(weight)};
   if (m1::WeightOp scaled = weight.getScaled()) {
+    if (weight.getTensorType().getElementType().isInteger(8))
+      return {16.0f, 0.0f}; // of two levels: 16 times 0x1010 as an f16, 0.0005
     auto columns =
         static_cast<float>(scaled.getTensorType().getDimSize(1) * (isInt4(scaled) ? 2 : 1));
     return {1.0f / (deviationOf(scaled) * std::sqrt(columns)), 0.0f};

@@ -370,8 +370,8 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.keepsGroups = options.quantize == "stored" && isForCpus;
-  import.keepsPlainGroups = options.quantize == "stored" && !isForCpus;
+  import.quantize = options.quantize;
+  import.isForCpus = isForCpus;
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -386,6 +386,8 @@ bool Compilation::importModel() {
 }
 
 bool Compilation::optimize() {
+  if (options.quantize == "stored") // so that weights of different forms are not joined
+    markStoredGroups(*module, data, /*onlyPlain=*/!isForCpus);
   if (!stage("optimize", [&] { return runPasses(m1::buildOptimizePipeline); }))
     return false;
   llvm::StringMap<std::vector<float>> importance;

@@ -18,19 +18,17 @@ struct Groups {
   int8_t *codes;
   char *scales; // the next group's
 
-  /// Exact: blocks of K have products of f16 and up to 8 bits.
-  void add(float scale) {
-    endian::write32le(scales, llvm::bit_cast<uint32_t>(scale));
-    scales += 4;
-  }
   void add(float scale, float minimum) {
-    add(scale);
-    add(minimum);
+    for (float value : {scale, minimum}) {
+      endian::write32le(scales, llvm::bit_cast<uint32_t>(value));
+      scales += 4;
+    }
   }
-  void addHalf(const uint8_t *bytes) {
-    std::memcpy(scales, bytes, 2);
-    scales += 2;
+  void addBytes(const uint8_t *bytes, size_t count) {
+    std::memcpy(scales, bytes, count);
+    scales += count;
   }
+  void addHalf(const uint8_t *bytes) { addBytes(bytes, 2); }
 };
 
 /// Code i of 32: the low nibbles of 16 bytes, then the high ones.
@@ -125,27 +123,37 @@ void decodeQ2_K(const uint8_t *block, float *out) {
   }
 }
 
+/// Of two levels: the scales of 256 columns and of each 16, bytes.
+void addFine(const uint8_t *scale, const uint8_t *ofGroups, Groups &to) {
+  for (int half = 0; half < 2; ++half) {
+    to.addHalf(scale);
+    to.addBytes(ofGroups + 8 * half, 8);
+  }
+}
+
 // Third bits, 1 for codes from 0 up; codes; scales of each 16, 6 bits each, the low ones of 8 in
 // the low nibbles of 8 bytes, of 8 in the high ones, the others in 4 bytes; their scale.
 int codeOfQ3_K(const uint8_t *block, int i) {
   return pair(block + 32, i) - (block[i % 32] >> i / 32 & 1 ? 0 : 4);
 }
-float scaleOfQ3_K(const uint8_t *block, int part) {
+int scaleOfQ3_K(const uint8_t *block, int part) {
   const uint8_t *packed = block + 96;
   const int low = packed[part % 8] >> part / 8 * 4 & 15,
             high = packed[8 + part % 4] >> part / 4 * 2 & 3;
-  return half(block + 108) * float((low | high << 4) - 32);
+  return (low | high << 4) - 32;
 }
 void decodeQ3_K(const uint8_t *block, float *out) {
   for (int part = 0; part < 16; ++part) {
-    const float scale = scaleOfQ3_K(block, part);
+    const float scale = half(block + 108) * float(scaleOfQ3_K(block, part));
     for (int i = 16 * part; i < 16 * part + 16; ++i)
       out[i] = scale * float(codeOfQ3_K(block, i));
   }
 }
 void readQ3_K(const uint8_t *block, Groups &to) {
+  uint8_t scales[16];
   for (int part = 0; part < 16; ++part)
-    to.add(scaleOfQ3_K(block, part));
+    scales[part] = uint8_t(scaleOfQ3_K(block, part));
+  addFine(block + 108, scales, to);
   for (int i = 0; i < 256; ++i)
     *to.codes++ = int8_t(codeOfQ3_K(block, i));
 }
@@ -179,11 +187,13 @@ template <bool isFive> void decodeQ45_K(const uint8_t *block, float *out) {
   }
 }
 template <bool isFive> void readQ45_K(const uint8_t *block, Groups &to) {
-  const float d = half(block), dLeast = half(block + 2);
   uint8_t scales[8], least[8];
   readScales(block + 4, scales, least);
-  for (int part = 0; part < 8; ++part)
-    to.add(d * float(scales[part]), dLeast * float(least[part]));
+  for (int half = 0; half < 2; ++half) { // of two levels
+    to.addBytes(block, 4);
+    to.addBytes(scales + 4 * half, 4);
+    to.addBytes(least + 4 * half, 4);
+  }
   for (int i = 0; i < 256; ++i)
     *to.codes++ = int8_t(codeOfQ45_K<isFive>(block, i));
 }
@@ -202,8 +212,7 @@ void decodeQ6_K(const uint8_t *block, float *out) {
   }
 }
 void readQ6_K(const uint8_t *block, Groups &to) {
-  for (int part = 0; part < 16; ++part)
-    to.add(half(block + 208) * float(int8_t(block[192 + part])));
+  addFine(block + 208, block + 192, to);
   for (int i = 0; i < 256; ++i)
     *to.codes++ = int8_t(codeOfQ6_K(block, i));
 }
@@ -215,7 +224,9 @@ struct StoredBlock {
 };
 constexpr StoredGroups halves4{4, 32, StoredType::f16}, halves8{8, 32, StoredType::f16},
     minimums4{4, 32, StoredType::f32, /*hasMinimums=*/true},
-    minimums8{8, 32, StoredType::f32, /*hasMinimums=*/true}, fine8{8, 16, StoredType::f32};
+    minimums8{8, 32, StoredType::f32, /*hasMinimums=*/true},
+    paired4{4, 32, StoredType::i8, /*hasMinimums=*/true},
+    paired8{8, 32, StoredType::i8, /*hasMinimums=*/true}, fine8{8, 16, StoredType::i8};
 
 struct Format {
   GgmlType type;
@@ -235,8 +246,8 @@ constexpr Format formats[] = {
     {GgmlType::q8_0, "Q8_0", {32, 34}, decodeQ8_0, {halves8, readQ8_0}},
     {GgmlType::q2_k, "Q2_K", {256, 84}, decodeQ2_K},
     {GgmlType::q3_k, "Q3_K", {256, 110}, decodeQ3_K, {fine8, readQ3_K}},
-    {GgmlType::q4_k, "Q4_K", {256, 144}, decodeQ45_K<false>, {minimums4, readQ45_K<false>}},
-    {GgmlType::q5_k, "Q5_K", {256, 176}, decodeQ45_K<true>, {minimums8, readQ45_K<true>}},
+    {GgmlType::q4_k, "Q4_K", {256, 144}, decodeQ45_K<false>, {paired4, readQ45_K<false>}},
+    {GgmlType::q5_k, "Q5_K", {256, 176}, decodeQ45_K<true>, {paired8, readQ45_K<true>}},
     {GgmlType::q6_k, "Q6_K", {256, 210}, decodeQ6_K, {fine8, readQ6_K}},
 };
 

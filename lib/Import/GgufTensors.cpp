@@ -97,12 +97,12 @@ public:
     }
   }
 
-  /// Of columns where whole groups move.
+  /// Of columns where whole groups, or what has scales together, move.
   std::optional<StoredGroups> storedGroups() const override {
     std::optional<StoredGroups> groups = groupsOfAll(pieces);
     if (groups && !movesRows)
-      for (size_t i = 0, size = size_t(groups->group); i < places.size(); ++i)
-        if (i % size ? places[i] != places[i - 1] + 1 : places[i] % groups->group != 0)
+      for (size_t i = 0, size = size_t(groups->scaleColumns()); i < places.size(); ++i)
+        if (i % size ? places[i] != places[i - 1] + 1 : places[i] % groups->scaleColumns() != 0)
           return std::nullopt;
     return groups;
   }
@@ -112,7 +112,8 @@ public:
       return piece->readGroups(place, codes, scales);
     }
     const StoredGroups groups = *groupsOfAll(pieces);
-    const int64_t columns = pieces[0].columns, size = groups.group, bytes = groups.scaleBytes();
+    const int64_t columns = pieces[0].columns, size = groups.scaleColumns(),
+                  bytes = groups.scaleBytes();
     std::vector<int8_t> allCodes(static_cast<size_t>(columns));
     std::vector<char> allScales(static_cast<size_t>(columns / size * bytes));
     pieces[0].readGroups(row, allCodes.data(), allScales.data());

@@ -41,25 +41,39 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
   return failure(surplus);
 }
 
+/// Whether this format of m1-quantize-weights makes such groups.
+bool makes(StringRef format, const StoredGroups &groups) {
+  const std::string name = "int" + std::to_string(groups.bits);
+  return format == name + ":" + std::to_string(groups.group) ||
+         (format == "int4" && groups.bits == 4 && groups.group == 32);
+}
+
 /// What becomes of the matrices of a checkpoint that is quantised.
 std::string fateOf(const CheckpointData &data, const ImportOptions &options) {
-  bool anyPlain = false, anyOther = false;
+  const bool isStored = options.quantize == "stored";
+  bool any = false, keeps = false, anyLost = false;
   for (const SourceTensor &tensor : data.getTensors())
     if (std::optional<StoredGroups> groups =
-            tensor.code ? tensor.code->storedGroups() : std::nullopt)
-      (groups->isPlain() ? anyPlain : anyOther) = true;
-  const bool keeps =
-      (options.keepsGroups && (anyPlain || anyOther)) || (options.keepsPlainGroups && anyPlain);
-  std::string text = keeps ? "int8 and int4 in groups stay as they are in linears, other weights "
-                             "are imported as "
-                           : "the weights are imported as ";
+            tensor.code ? tensor.code->storedGroups() : std::nullopt) {
+      any = true;
+      if (!isStored && !makes(options.quantize, *groups))
+        continue;
+      (options.isForCpus || groups->isPlain() ? keeps : anyLost) = true;
+    }
+  std::string text = "the weights";
+  if (isStored && keeps)
+    text = "int8 and int4 in groups stay as they are in linears, other weights";
+  else if (!options.quantize.empty() && !isStored)
+    text = "linears get weights of " + options.quantize +
+           (keeps ? ", from such groups with their codes and scales" : "") + ", other weights";
+  text += " are imported as ";
   text += options.widenMatrices || options.activationType.isF32()
               ? "f32, or bf16 where that holds their values"
               : "bf16";
-  if (options.keepsPlainGroups && anyOther)
+  if (anyLost)
     text += "; groups of 16 columns and groups with minimums stay as they are only without GPUs "
             "among the targets";
-  else if (!keeps && !options.keepsPlainGroups && (anyPlain || anyOther))
+  else if (any && options.quantize.empty())
     text += "; --quantize stored keeps int8 and int4 in groups as they are";
   return text;
 }

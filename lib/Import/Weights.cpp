@@ -251,6 +251,17 @@ LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part
   return success();
 }
 
+/// Of the scales of a row; of two levels those of 128 columns each.
+uint32_t largestBits(const StoredGroups &stored, ArrayRef<char> scales) {
+  if (!stored.isTwoLevels())
+    return largestBits(stored.scales, scales.data(), scales.size() / byteWidth(stored.scales));
+  uint32_t largest = 0;
+  for (size_t at = 0; at < scales.size(); at += stored.scaleBytes())
+    largest =
+        std::max(largest, largestBits(StoredType::f16, &scales[at], stored.hasMinimums ? 2 : 1));
+  return largest;
+}
+
 /// Integers or scales of groups that the checkpoint holds itself, as they are.
 LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, const Part &part,
                                 int64_t columns, const Writer &write, const StoredGroups &stored,
@@ -261,14 +272,13 @@ LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, con
                 begin = part.first * inner, end = (part.first + part.rows) * inner;
   const bool ofScales = isScales(write.getForm()), isInt4 = groups.bits == 4;
   std::vector<int8_t> codes(columns);
-  std::vector<char> scales(groupsOf(columns, groups.group) * stored.scaleBytes());
+  std::vector<char> scales(groupsOf(columns, stored.scaleColumns()) * stored.scaleBytes());
   const size_t rowBytes = ofScales ? scales.size() : isInt4 ? int4RowBytes(columns) : columns;
   std::vector<char> bytes;
   uint32_t largest = 0;
   for (int64_t row = begin; row < end; ++row) {
     tensor.code->readGroups(row, codes.data(), scales.data());
-    largest = std::max(largest, largestBits(stored.scales, scales.data(),
-                                            scales.size() / byteWidth(stored.scales)));
+    largest = std::max(largest, largestBits(stored, scales));
     const size_t at = bytes.size();
     bytes.resize(at + rowBytes);
     if (ofScales)
@@ -284,7 +294,8 @@ LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, con
     }
   }
   data.release(tensor);
-  warnOfBits(weight, tensor, stored.scales, largest, write.getForm());
+  warnOfBits(weight, tensor, stored.isTwoLevels() ? StoredType::f16 : stored.scales, largest,
+             write.getForm());
   return success();
 }
 
@@ -422,9 +433,11 @@ FailureOr<int64_t> columnsOf(WeightOp weight, WeightOp source, ArrayRef<Part> pa
   const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
   if (groups && groups->bits == 4) {
     const int64_t n = type.getDimSize(0), columns = count / n;
+    const RankedTensorType scales = weight.getTensorType(); // where they are asked for
     if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
         (source != weight &&
-         groupsOf(columns, groups->group) != weight.getTensorType().getDimSize(1)))
+         groupsOf(columns, columnsOfScale(scaleOfGroups(scales), groups->group)) !=
+             scales.getDimSize(1)))
       return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
                                   << type.getDimSize(1) << " bytes, got " << count << " elements";
     return columns;
@@ -471,10 +484,11 @@ LogicalResult writeStoredGroups(WeightOp weight, WeightOp source, const Checkpoi
   const Type scales = source->getAttrOfType<TypeAttr>(storedScalesName).getValue(),
              element = getElementTypeOrSelf(scales);
   const StoredGroups expected{groups.bits, groups.group,
-                              element.isF32()   ? StoredType::f32
-                              : element.isF16() ? StoredType::f16
-                                                : StoredType::bf16,
-                              isa<VectorType>(scales)};
+                              isTwoLevels(scales) ? StoredType::i8
+                              : element.isF32()   ? StoredType::f32
+                              : element.isF16()   ? StoredType::f16
+                                                  : StoredType::bf16,
+                              isa<VectorType>(scales) && groups.group != fineGroup};
   for (const Part &part : parts) {
     if (!holdsGroups(*part.tensor, columns, expected))
       return weight.emitOpError() << "expected tensor '" << part.tensor->name << "' to hold int"
@@ -505,16 +519,12 @@ void m1c::storeValues(ArrayRef<float> values, StoredType type, SmallVectorImpl<c
 
 /// What isGroupScale takes.
 static Type typeOfScales(const StoredGroups &groups, MLIRContext *context) {
+  if (groups.isTwoLevels())
+    return VectorType::get(groups.scaleBytes(), IntegerType::get(context, 8));
   if (groups.hasMinimums)
     return VectorType::get(2, Float32Type::get(context));
-  switch (groups.scales) {
-  case StoredType::f32:
-    return Float32Type::get(context);
-  case StoredType::f16:
-    return Float16Type::get(context);
-  default:
-    return BFloat16Type::get(context);
-  }
+  return groups.scales == StoredType::f16 ? Type(Float16Type::get(context))
+                                          : BFloat16Type::get(context);
 }
 
 bool m1c::markStoredGroups(ModuleOp module, const CheckpointData &data, bool onlyPlain) {

@@ -29,6 +29,10 @@ static double valueOfE4m3(uint8_t code) {
   return code & 0x80 ? -size : size;
 }
 
+static double valueOfF16(uint16_t bits) {
+  return APFloat(APFloat::IEEEhalf(), APInt(16, bits)).convertToDouble();
+}
+
 /// The elements of a weight as rows: [a, b, c, …] is a rows of b·c·… columns, a vector one row.
 /// Pairs of int4 are bytes.
 static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
@@ -62,7 +66,7 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
     if (element.isF16()) {
       uint16_t half;
       std::memcpy(&half, bytes.data() + i * 2, 2);
-      rows.values[i] = APFloat(APFloat::IEEEhalf(), APInt(16, half)).convertToDouble();
+      rows.values[i] = valueOfF16(half);
       continue;
     }
     if (width == 2)
@@ -159,6 +163,33 @@ private:
     return y;
   }
 
+  /// Scale, and minimum or 0, of each group of columns.
+  static std::vector<std::pair<double, double>> scalesOf(const Rows &scales,
+                                                         RankedTensorType type) {
+    std::vector<std::pair<double, double>> result;
+    const std::vector<double> &values = scales.values;
+    if (!m1::isTwoLevels(type.getElementType())) {
+      const size_t width = m1::hasMinimums(type) ? 2 : 1;
+      for (size_t i = 0; i < values.size(); i += width)
+        result.emplace_back(values[i], width == 2 ? values[i + 1] : 0.0);
+      return result;
+    }
+    // Bytes were read as i8.
+    auto byte = [&](size_t i) { return static_cast<uint8_t>(static_cast<int>(values[i])); };
+    auto half = [&](size_t i) {
+      return valueOfF16(static_cast<uint16_t>(byte(i) | byte(i + 1) << 8));
+    };
+    if (m1::hasMinimums(type))
+      for (size_t i = 0; i < values.size(); i += m1::pairedBlockBytes)
+        for (size_t g = 0; g < 4; ++g)
+          result.emplace_back(half(i) * byte(i + 4 + g), half(i + 2) * byte(i + 8 + g));
+    else
+      for (size_t i = 0; i < values.size(); i += m1::fineBlockBytes)
+        for (size_t g = 0; g < 8; ++g)
+          result.emplace_back(half(i) * values[i + 2 + g], 0.0);
+    return result;
+  }
+
   /// The weight of a linear with rows of `columns`; quantised: its elements times the scale of
   /// their row or group.
   Rows weightOf(Value weight, Value scale, int64_t columns) const {
@@ -166,9 +197,9 @@ private:
     if (scale && m1::isOfGroups(cast<RankedTensorType>(scale.getType()))) {
       const auto type = cast<RankedTensorType>(scale.getType());
       const bool hasMinimums = m1::hasMinimums(type);
-      const Rows &scales = get(scale); // with minimums one row for each group
-      const int64_t groups = type.getDimSize(1),
-                    group = *m1::groupOf(columns, type.getShape(), type.getElementType());
+      const auto scales = scalesOf(get(scale), type);
+      const int64_t group = *m1::groupOf(columns, type.getShape(), type.getElementType()),
+                    groups = m1::groupsOf(columns, group);
       const bool isPairs =
           m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType());
       Rows wide(rows.rows, columns);
@@ -177,11 +208,8 @@ private:
           m1::Int4Place place = m1::int4Place(k);
           int bits = isPairs ? static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15 : 0;
           double code = !isPairs ? rows.at(n, k) : bits < 8 || hasMinimums ? bits : bits - 16;
-          if (hasMinimums)
-            wide.at(n, k) =
-                code * scales.at(n * groups + k / group, 0) - scales.at(n * groups + k / group, 1);
-          else
-            wide.at(n, k) = code * scales.at(n, k / group);
+          const auto [factor, minimum] = scales[static_cast<size_t>(n * groups + k / group)];
+          wide.at(n, k) = code * factor - minimum;
         }
       return wide;
     }

@@ -242,8 +242,9 @@ class Gguf(unittest.TestCase):
             else:
                 self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
         # Asked for, too: of what --quantize takes.
+        self.assertIn("; linears get weights of int8, other weights are imported as bf16\n", self.weights(self.file, "--quantize", "int8")[2])
         kept, _, said = self.weights(self.file, "--quantize", "int8:32")
-        self.assertIn("; the weights are imported as bf16; --quantize stored keeps int8 and int4 in groups as they are", said)
+        self.assertIn("; linears get weights of int8:32, from such groups with their codes and scales, other weights are imported as bf16\n", said)
         self.assertEqual(kept["layers.0.gate_up"], got["layers.0.gate_up"])
         self.assertEqual(kept["layers.0.gate_up.scale"], got["layers.0.gate_up.scale"])
         self.assertEqual(kept["embed_tokens"][0], "300x256xbf16")
@@ -281,39 +282,41 @@ class Gguf(unittest.TestCase):
         self.assertEqual(*logits)
 
     def k_groups(self, tensor, kind):
-        """Of blocks of 256 or 32: integers as numbers, and the numbers of f32 of each group: a scale, or a scale and a minimum."""
+        """Of blocks of 256 or 32: integers as numbers, and what the groups have: of Q4_1 and Q5_1 scale and minimum in f32, else two levels, twice 128 columns."""
         f16 = lambda data, at: struct.unpack_from("<e", data, at)[0]
         _, shape, data = tensor
-        codes, scales = [], []
+        codes, scales = [], b""
         size = {"Q4_1": 20, "Q5_1": 24, "Q3_K": 110, "Q4_K": 144, "Q5_K": 176, "Q6_K": 210}[kind]
         for at in range(0, len(data), size):
             b = data[at:at + size]
             if kind in ("Q4_1", "Q5_1"):
                 high = struct.unpack_from("<I", b, 4)[0] if kind == "Q5_1" else 0
                 codes += [b[-16 + i % 16] >> i // 16 * 4 & 15 | (high >> i & 1) << 4 for i in range(32)]
-                scales += [f16(b, 0), -f16(b, 2)]
+                scales += floats([f16(b, 0), -f16(b, 2)])
             elif kind == "Q6_K":
                 quarters = lambda i: b[128 + i // 128 * 32 + i % 32] >> i % 128 // 32 * 2 & 3
                 codes += [(b[i // 128 * 64 + i % 64] >> i % 128 // 64 * 4 & 15 | quarters(i) << 4) - 32 for i in range(256)]
-                scales += [f16(b, 208) * scale for scale in struct.unpack_from("<16b", b, 192)]
+                scales += b[208:] + b[192:200] + b[208:] + b[200:208]
             elif kind == "Q3_K":
                 codes += [(b[32 + i // 128 * 32 + i % 32] >> i % 128 // 32 * 2 & 3) - (0 if b[i % 32] >> i // 32 & 1 else 4) for i in range(256)]
                 packed = b[96:108]
-                scales += [f16(b, 108) * ((packed[i % 8] >> i // 8 * 4 & 15 | (packed[8 + i % 4] >> i // 4 * 2 & 3) << 4) - 32) for i in range(16)]
+                levels = struct.pack("<16b", *((packed[i % 8] >> i // 8 * 4 & 15 | (packed[8 + i % 4] >> i // 4 * 2 & 3) << 4) - 32 for i in range(16)))
+                scales += b[108:] + levels[:8] + b[108:] + levels[8:]
             else:
                 low, high = b[-128:], b[16:48]
                 codes += [low[i // 64 * 32 + i % 32] >> i // 32 % 2 * 4 & 15 | ((high[i % 32] >> i // 32 & 1) << 4 if kind == "Q5_K" else 0) for i in range(256)]
-                packed = b[4:16]
+                packed, levels = b[4:16], []
                 for i in range(8):
-                    scale, least = (packed[i] & 63, packed[i + 4] & 63) if i < 4 else (packed[i + 4] & 15 | packed[i - 4] >> 6 << 4, packed[i + 4] >> 4 | packed[i] >> 6 << 4)
-                    scales += [f16(b, 0) * scale, f16(b, 2) * least]
+                    levels.append((packed[i] & 63, packed[i + 4] & 63) if i < 4 else (packed[i + 4] & 15 | packed[i - 4] >> 6 << 4, packed[i + 4] >> 4 | packed[i] >> 6 << 4))
+                for half in (levels[:4], levels[4:]):
+                    scales += b[:4] + bytes(level for kind in zip(*half) for level in kind)
         return shape, codes, scales
 
     K_TYPES = {"self_attn.q_proj": "Q4_K", "self_attn.k_proj": "Q4_K", "self_attn.v_proj": "Q4_K", "self_attn.o_proj": "Q5_1", "mlp.gate_proj": "Q4_1", "mlp.up_proj": "Q4_1", "mlp.down_proj": "Q5_K",
                "lm_head": "Q6_K", "model.embed_tokens": "Q4_K"}
 
     def test_blocks_of_k_stay_as_they_are(self):
-        """With --quantize stored: codes of blocks with minimums and of groups of 16, their scales and minimums exact in f32. The same logits as of what they stand for."""
+        """With --quantize stored: codes of blocks with minimums and of groups of 16, their scales and minimums in two levels or f32. The same logits as of what they stand for."""
         for types in (self.K_TYPES, dict(self.K_TYPES, **{"self_attn.o_proj": "Q4_1", "mlp.down_proj": "Q3_K", "lm_head": "Q4_K"})):
             tensors = self.build(self.CONFIG, types)
             artifact = self.keep_stored("1 5 7 60 5 33 2 9 8 44")
@@ -321,18 +324,18 @@ class Gguf(unittest.TestCase):
             with open(artifact, "rb") as file:
                 content = file.read()
             got = {w["name"]: (w["type"], content[w["offset"]:w["offset"] + w["bytes"]]) for w in listed}
-            self.assertTrue(any(name.startswith("layers.0.q") and kind.endswith("x8x2xf32") for name, (kind, _) in got.items()), list(got))
+            self.assertTrue(any(name.startswith("layers.0.q") and kind.endswith("x2x12xi8") for name, (kind, _) in got.items()), list(got))
             for name, parts, kind in (("layers.0.down", ["blk.0.ffn_down"], types["mlp.down_proj"]), ("layers.0.gate_up", ["blk.0.ffn_gate", "blk.0.ffn_up"], "Q4_1"),
                                       ("layers.0.o", ["blk.0.attn_output"], types["self_attn.o_proj"]),
                                       ("lm_head", ["output"], types["lm_head"])):
-                codes, scales = [], []
+                codes, scales = [], b""
                 for part in parts:
                     (_, columns), more, further = self.k_groups(tensors[part + ".weight"], kind)
                     codes += more
                     scales += further
                 rows = len(codes) // columns
-                groups = f"{columns // 16}" if kind in ("Q6_K", "Q3_K") else f"{columns // 32}x2"
-                self.assertEqual(got[name + ".scale"], (f"{rows}x{groups}xf32", floats(scales)), name)
+                groups = f"{columns // 128}x10xi8" if kind in ("Q6_K", "Q3_K") else f"{columns // 32}x2xf32" if kind in ("Q4_1", "Q5_1") else f"{columns // 128}x12xi8"
+                self.assertEqual(got[name + ".scale"], (f"{rows}x{groups}", scales), name)
                 if kind in ("Q4_K", "Q4_1"):
                     words = bytearray(rows * -(-columns // 128) * 64)
                     for i, code in enumerate(codes):
@@ -359,6 +362,34 @@ class Gguf(unittest.TestCase):
     def test_blocks_of_k_give_the_numbers_of_bf16(self):
         """As test_groups_give_the_numbers_of_bf16."""
         self.same_as_bf16(self.CONFIG, self.K_TYPES)
+
+    def test_projections_of_other_types_stay_apart(self):
+        """As q, k and v of files that are Q4_K with some of Q6_K: integers of both stay, nothing is joined that could not."""
+        self.same_as_bf16(self.CONFIG, dict(self.K_TYPES, **{"self_attn.v_proj": "Q6_K"}))
+        types = {name: kind for name, (kind, _) in self.weights(self.file, "--quantize", "stored")[0].items()}
+        self.assertEqual([name for name in types if name.startswith("layers.0.q") or name.startswith("layers.0.v")],
+                         ["layers.0.q_k", "layers.0.q_k.scale", "layers.0.v", "layers.0.v.scale"])
+        self.assertTrue(types["layers.0.q_k"].endswith("xi4x2") and types["layers.0.v"].endswith("xi8"), types)
+
+    def test_groups_stay_where_asked(self):
+        """By default weights become bf16, and the note says how integers would stay."""
+        self.build(self.CONFIG, self.K_TYPES)
+        artifact = os.path.join(self.root, "model.m1a")
+
+        def made(*flags):
+            result = run("m1-compile", self.file, "-o", artifact, "--cpu", "cooperlake", "--cache", os.path.join(self.root, "cache"), *flags)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            types = {w["name"]: w["type"] for w in json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]}
+            return types["layers.0.down"], result.stderr
+        kind, said = made()
+        self.assertTrue(kind.endswith("xbf16"), kind)
+        self.assertIn("; the weights are imported as bf16; --quantize stored keeps int8 and int4 in groups as they are\n", said)
+        kind, said = made("--quantize", "stored")
+        self.assertTrue(kind.endswith("xi8"), kind)
+        self.assertIn("; int8 and int4 in groups stay as they are in linears, other weights are imported as bf16\n", said)
+        # What is not in groups is imported as bf16 without a hint.
+        self.build(self.CONFIG, {"mlp.down_proj": "Q2_K"})
+        self.assertIn("; the weights are imported as bf16\n", made()[1])
 
     def test_int4_keeps_codes(self):
         """Q4_0 as int4 in groups of 32 by a pass that knows no integers of the checkpoint: the codes of the file, its scales as bf16."""

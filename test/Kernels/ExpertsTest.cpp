@@ -145,14 +145,18 @@ TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
   };
   for (auto [type, scaleType] :
        {Weights{M1K_I4, M1K_BF16}, Weights{M1K_I4, M1K_F16}, Weights{M1K_I8, M1K_F16},
-        Weights{M1K_I8, M1K_F32}, Weights{M1K_I4, M1K_F32_MINIMUM},
-        Weights{M1K_I8, M1K_F32_MINIMUM}})
-    for (int k : {13, 128, 217, 250})
+        Weights{M1K_I8, M1K_FINE_LEVELS}, Weights{M1K_I4, M1K_F32_MINIMUM},
+        Weights{M1K_I8, M1K_F32_MINIMUM}, Weights{M1K_I4, M1K_PAIRED_LEVELS},
+        Weights{M1K_I8, M1K_PAIRED_LEVELS}})
+    for (int k : {13, 128, 217, 250, 384})
       for (int columns : {16, 32, 64, 128}) {
-        if ((columns == 16) != (scaleType == M1K_F32))
+        const bool isFine = scaleType == M1K_FINE_LEVELS,
+                   twoLevels = isFine || scaleType == M1K_PAIRED_LEVELS;
+        if ((columns == 16) != isFine || (twoLevels && (k % 128 || columns > 32)))
           continue;
         SCOPED_TRACE(testing::Message() << k << " columns, " << columns << " a scale");
-        const bool isInt4 = type == M1K_I4, hasMinimums = scaleType == M1K_F32_MINIMUM;
+        const bool isInt4 = type == M1K_I4,
+                   hasMinimums = scaleType == M1K_F32_MINIMUM || scaleType == M1K_PAIRED_LEVELS;
         const int groups = (k + columns - 1) / columns,
                   rowBytes = isInt4 ? (k + 127) / 128 * 64 : k;
         Matrix x = Matrix::filled(M1K_BF16, tokens, chosen * k, chosen * k + 3,
@@ -160,12 +164,16 @@ TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
         std::vector<uint8_t> weight(experts * rows * rowBytes);
         for (uint8_t &byte : weight)
           byte = static_cast<uint8_t>(random.integer(0, 255));
-        Matrix scale = Matrix::filled(
-            hasMinimums ? M1K_F32 : scaleType, experts * rows, hasMinimums ? 2 * groups : groups,
-            hasMinimums ? 2 * groups : groups, [&] { return random.normal(); });
+        Matrix scale =
+            Matrix::filled(hasMinimums || twoLevels ? M1K_F32 : scaleType, experts * rows,
+                           hasMinimums ? 2 * groups : groups, hasMinimums ? 2 * groups : groups,
+                           [&] { return random.normal(); });
+        const Levels levels(scaleType, experts * rows, k / 128, random);
         auto element = [&](int row, int c) {
           auto scaled = [&](int code) {
             const int g = c / columns;
+            if (twoLevels)
+              return code * levels.scale(row, g) - (hasMinimums ? levels.minimum(row, g) : 0.0);
             return hasMinimums ? code * scale.get(row, 2 * g) - scale.get(row, 2 * g + 1)
                                : code * scale.get(row, g);
           };
@@ -181,10 +189,10 @@ TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
             names.push_back((t + j) % experts);
         Matrix out(M1K_F32, tokens, chosen * n, chosen * n + 1);
         for (int group = 0; group < experts; ++group)
-          m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(), scale.data(),
-                                group, 0, tokens, rows, first, n, k, chosen, 1,
-                                M1K_CPU_EXPERT_BLOCK, columns, type, scaleType, M1K_F32, out.stride,
-                                M1K_BF16, x.stride, chosen);
+          m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(),
+                                twoLevels ? levels.data() : scale.data(), group, 0, tokens, rows,
+                                first, n, k, chosen, 1, M1K_CPU_EXPERT_BLOCK, columns, type,
+                                scaleType, M1K_F32, out.stride, M1K_BF16, x.stride, chosen);
         for (int t = 0; t < tokens; ++t)
           for (int j = 0; j < chosen; ++j)
             for (int i = 0; i < n; ++i) {

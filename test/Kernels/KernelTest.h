@@ -132,6 +132,49 @@ private:
   std::vector<uint16_t> half;
 };
 
+/// Scales of groups in two levels, `blocks` times 128 columns a row, drawn at random.
+class Levels {
+public:
+  Levels(int scaleType, int rows, int blocks, Random &random)
+      : paired(scaleType == M1K_PAIRED_LEVELS), blocks(blocks),
+        bytes(static_cast<size_t>(rows) * blocks * blockBytes()) {
+    for (size_t at = 0; at < bytes.size(); at += blockBytes()) {
+      for (int i = 0; i < head(); i += 2) {
+        const uint16_t half = toF16(static_cast<float>(random.normal()));
+        std::memcpy(&bytes[at + i], &half, 2);
+      }
+      for (int i = head(); i < blockBytes(); ++i)
+        bytes[at + i] = static_cast<uint8_t>(random.integer(0, paired ? 63 : 255));
+    }
+  }
+  double scale(int row, int group) const {
+    const uint8_t *block = find(row, group);
+    const uint8_t level = block[head() + group % groups()];
+    return half(block) * (paired ? level : static_cast<int8_t>(level));
+  }
+  double minimum(int row, int group) const {
+    const uint8_t *block = find(row, group);
+    return half(block + 2) * block[8 + group % 4];
+  }
+  const void *data() const { return bytes.data(); }
+
+private:
+  int head() const { return paired ? 4 : 2; }
+  int groups() const { return paired ? 4 : 8; }
+  int blockBytes() const { return paired ? 12 : 10; }
+  static double half(const uint8_t *at) {
+    uint16_t value;
+    std::memcpy(&value, at, 2);
+    return fromF16(value);
+  }
+  const uint8_t *find(int row, int group) const {
+    return &bytes[(static_cast<size_t>(row) * blocks + group / groups()) * blockBytes()];
+  }
+  bool paired;
+  int blocks;
+  std::vector<uint8_t> bytes;
+};
+
 /// The batch arrays of a step: sequence s brings lengths[s] tokens after the before[s] it already
 /// has.
 struct Batch {

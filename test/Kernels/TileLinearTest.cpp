@@ -21,8 +21,8 @@ struct PlainUnpacker {
         const long place = w.group ? w.scaleAt + r * w.scalesOfRow + c / w.group : 0;
         if (w.group)
           value *= m1k::loadScale(w.scale, w.scaleType, place);
-        if (w.scaleType == M1K_F32_MINIMUM)
-          value -= m1k::loadMinimum(w.scale, place);
+        if (m1k::hasMinimums(w.scaleType))
+          value -= m1k::loadMinimum(w.scale, w.scaleType, place);
         const uint16_t half = toBf16(value);
         std::memcpy(to + r * m1k::unpackBytes + 2 * c, &half, 2);
       }
@@ -112,9 +112,9 @@ public:
   explicit Product(const Case &c)
       : c(c), x(Matrix::filled(M1K_BF16, c.tokens, c.k, c.k + 5, [&] { return random.normal(); })),
         weight(c.weightType == M1K_I4 ? c.n * int4Stride() : long(c.n) * c.k * (isBf16() ? 2 : 1)),
-        values(static_cast<size_t>(c.n) * c.k),
+        values(static_cast<size_t>(c.n) * c.k), levels(c.scaleType, c.n, c.k / 128, random),
         scale(Matrix::filled(
-            hasMinimums() ? M1K_F32 : c.scaleType, c.n,
+            hasMinimums() || twoLevels() ? M1K_F32 : c.scaleType, c.n,
             (c.group ? (c.k + c.group - 1) / c.group : 1) * (hasMinimums() ? 2 : 1), 0,
             [&] {
               const double value = random.normal();
@@ -129,7 +129,7 @@ public:
         values[static_cast<size_t>(i) * c.k + column] = draw(i, column);
   }
 
-  const void *scales() { return isBf16() ? nullptr : scale.data(); }
+  const void *scales() { return isBf16() ? nullptr : twoLevels() ? levels.data() : scale.data(); }
   const float *rowScales() const { return isE4m3() ? rowScale.floats() : nullptr; }
   const float *biases() const { return c.biased ? bias.floats() : nullptr; }
 
@@ -158,18 +158,25 @@ public:
   Matrix x;
   std::vector<char> weight;
   std::vector<double> values; // what the weights are
+  Levels levels;
   Matrix scale, bias, rowScale, out;
 
 private:
   bool isBf16() const { return c.weightType == M1K_BF16; }
-  bool hasMinimums() const { return c.scaleType == M1K_F32_MINIMUM; }
+  bool hasMinimums() const { return m1k::hasMinimums(c.scaleType); }
+  bool twoLevels() const {
+    return c.scaleType == M1K_PAIRED_LEVELS || c.scaleType == M1K_FINE_LEVELS;
+  }
   /// What an integer of a group stands for.
   double scaled(int i, int column, int code) const {
     const int g = column / c.group;
-    const float value =
-        hasMinimums() ? static_cast<float>(code * scale.get(i, 2 * g) - scale.get(i, 2 * g + 1))
-                      : static_cast<float>(code * scale.get(i, g));
-    return fromBf16(toBf16(value));
+    const double factor = twoLevels()     ? levels.scale(i, g)
+                          : hasMinimums() ? scale.get(i, 2 * g)
+                                          : scale.get(i, g),
+                 minimum = !hasMinimums() ? 0
+                           : twoLevels()  ? levels.minimum(i, g)
+                                          : scale.get(i, 2 * g + 1);
+    return fromBf16(toBf16(static_cast<float>(code * factor - minimum)));
   }
   bool isE4m3() const { return c.weightType == M1K_E4M3; }
   long int4Stride() const { return (c.k + 127) / 128 * 64; }
@@ -212,14 +219,18 @@ std::vector<Case> cases() {
         struct Weights {
           int type, group, scaleType;
         };
-        constexpr Weights types[] = {{M1K_BF16, 0, M1K_F32},        {M1K_I8, 0, M1K_F32},
-                                     {M1K_I4, 32, M1K_BF16},        {M1K_E4M3, 0, M1K_F32},
-                                     {M1K_I8, 32, M1K_F16},         {M1K_I8, 128, M1K_BF16},
-                                     {M1K_I4, 64, M1K_F16},         {M1K_I8, 16, M1K_F32},
-                                     {M1K_I4, 32, M1K_F32_MINIMUM}, {M1K_I8, 64, M1K_F32_MINIMUM},
-                                     {M1K_I4, 128, M1K_F32_MINIMUM}};
-        const Weights &w = types[number % 11];
-        all.push_back({tokens, n, k, w.type, w.group, w.scaleType, number % 3 == 0,
+        constexpr Weights types[] = {
+            {M1K_BF16, 0, M1K_F32},         {M1K_I8, 0, M1K_F32},
+            {M1K_I4, 32, M1K_BF16},         {M1K_E4M3, 0, M1K_F32},
+            {M1K_I8, 32, M1K_F16},          {M1K_I8, 128, M1K_BF16},
+            {M1K_I4, 64, M1K_F16},          {M1K_I8, 16, M1K_FINE_LEVELS},
+            {M1K_I4, 32, M1K_F32_MINIMUM},  {M1K_I8, 64, M1K_F32_MINIMUM},
+            {M1K_I4, 128, M1K_F32_MINIMUM}, {M1K_I4, 32, M1K_PAIRED_LEVELS},
+            {M1K_I8, 32, M1K_PAIRED_LEVELS}};
+        const Weights &w = types[number % 13];
+        const bool twoLevels = w.scaleType == M1K_FINE_LEVELS || w.scaleType == M1K_PAIRED_LEVELS;
+        const int columns = twoLevels ? (k + 127) / 128 * 128 : k;
+        all.push_back({tokens, n, columns, w.type, w.group, w.scaleType, number % 3 == 0,
                        number % 5 == 0 ? M1K_BF16 : M1K_F32});
       }
   return all;
@@ -259,8 +270,8 @@ M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
 
 template <typename Multiply> void checkAll(Multiply multiply) {
   const std::vector<Case> all = cases();
-  // 13: every value of each of a case's properties is among them.
-  for (size_t i = 0; i < all.size(); i += m1test::repeated(1, 13)) {
+  // 11: every value of each of a case's properties is among them.
+  for (size_t i = 0; i < all.size(); i += m1test::repeated(1, 11)) {
     const Case &c = all[i];
     Product p(c);
     for (long first = 0; first < c.n; first += block)

@@ -7,6 +7,7 @@
 #include "m1k_abi.h"
 #include "mlir/IR/MLIRContext.h"
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <dlfcn.h>
@@ -90,6 +91,34 @@ public:
     b.bytes.resize(static_cast<size_t>(n * b.spec.dims[1]));
     for (char &byte : b.bytes)
       byte = static_cast<char>(random());
+    return b;
+  }
+  /// Scales of two levels of n rows of k columns; `values` are what they stand for, of each group
+  /// the scale and, of those that have some, the minimum.
+  Buffer levels(int64_t n, int64_t k, bool hasMinimums) {
+    Buffer b;
+    b.spec.role = "scale";
+    b.spec.element = type("i8");
+    b.spec.dims.assign({n, k / 128, hasMinimums ? 12 : 10});
+    auto half = [&](float value) {
+      const auto rounded = static_cast<_Float16>(value);
+      const auto *bytes = reinterpret_cast<const char *>(&rounded);
+      b.bytes.insert(b.bytes.end(), bytes, bytes + 2);
+      return static_cast<double>(rounded);
+    };
+    std::normal_distribution<float> normal;
+    for (int64_t block = 0; block < n * k / 128; ++block) {
+      const double s = half(normal(random)), m = hasMinimums ? half(normal(random)) : 0;
+      std::array<uint8_t, 8> ofGroups;
+      for (uint8_t &level : ofGroups)
+        level = static_cast<uint8_t>(random() % (hasMinimums ? 64 : 256));
+      b.bytes.insert(b.bytes.end(), ofGroups.begin(), ofGroups.end());
+      for (int g = 0; g < (hasMinimums ? 4 : 8); ++g) {
+        b.values.push_back(s * (hasMinimums ? ofGroups[g] : static_cast<int8_t>(ofGroups[g])));
+        if (hasMinimums)
+          b.values.push_back(m * ofGroups[4 + g]);
+      }
+    }
     return b;
   }
   Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims,
@@ -261,18 +290,23 @@ protected:
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
   for (const std::string name :
        {"bf16", "bf16 in long rows", "i8", "i8 in long rows", "i4", "i8 in groups",
-        "i8 in groups of 16", "i4 with minimums", "i8 with minimums"}) {
+        "i8 in groups of 16", "i4 with minimums", "i8 with minimums", "i4 with minimums in levels",
+        "i8 with minimums in levels"}) {
     const std::string type = name.substr(0, name.find(' '));
     const bool hasMinimums = name.find("minimums") != std::string::npos, isInt4 = type == "i4",
-               isOfGroups = isInt4 || hasMinimums || name.find("groups") != std::string::npos;
-    const int64_t k = isOfGroups ? 2048 + 241 : name != type ? 2048 + 100 : 100;
+               isOfGroups = isInt4 || hasMinimums || name.find("groups") != std::string::npos,
+               twoLevels = name == "i8 in groups of 16" || name.find("levels") != std::string::npos;
+    const int64_t k = twoLevels      ? 2048 + 256
+                      : isOfGroups   ? 2048 + 241
+                      : name != type ? 2048 + 100
+                                     : 100;
     Buffer x = h->input("x", "bf16", {k}, k),
            w = isInt4 ? h->int4("weight", 37, k) : h->input("weight", type.c_str(), {37, k}),
-           scale = hasMinimums ? h->input("scale", "f32", {37, isInt4 ? 72 : 18, 2})
-                   : isInt4    ? h->input("scale", "bf16", {37, 36})
-                   : name == "i8 in groups of 16" ? h->input("scale", "f32", {37, 144})
-                   : isOfGroups                   ? h->input("scale", "f16", {37, 72})
-                                                  : h->input("scale", "f32", {37});
+           scale = twoLevels     ? h->levels(37, k, hasMinimums)
+                   : hasMinimums ? h->input("scale", "f32", {37, isInt4 ? 72 : 18, 2})
+                   : isInt4      ? h->input("scale", "bf16", {37, 36})
+                   : isOfGroups  ? h->input("scale", "f16", {37, 72})
+                                 : h->input("scale", "f32", {37});
     auto run = [&](Buffer &rows, Buffer &out, int count) {
       std::vector<Buffer *> operands = {&rows, &w, &out};
       if (type != "bf16")
@@ -304,24 +338,29 @@ TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
 // the end of a row: of bf16 weights are rounded to bf16, but with AVX2; of f32 they are not.
 TEST_P(CpuKernels, LinearOfGroupsAgreesWithItsFormula) {
   struct Weights {
-    const char *scale;
+    const char *scale; // two levels: i8
     int64_t group;
     bool isInt4, hasMinimums;
+
+    bool twoLevels() const { return scale == std::string("i8"); }
   };
   for (const Weights &form : {Weights{"f16", 32, true, false}, Weights{"bf16", 64, false, false},
-                              Weights{"f32", 16, false, false}, Weights{"f32", 32, true, true},
+                              Weights{"i8", 16, false, false}, Weights{"i8", 32, true, true},
+                              Weights{"i8", 32, false, true}, Weights{"f32", 32, true, true},
                               Weights{"f32", 64, true, true}, Weights{"f32", 128, true, true},
                               Weights{"f32", 32, false, true}, Weights{"f32", 128, false, true}})
-    for (const int64_t k : {int64_t(2048 + 241), int64_t(47)})
+    for (const int64_t k : {int64_t(form.twoLevels() ? 2048 + 384 : 2048 + 241),
+                            int64_t(form.twoLevels() ? 128 : 47)})
       for (const char *type : {"f32", "bf16"}) {
         constexpr int64_t n = 6;
         const int64_t groups = mlir::m1::groupsOf(k, form.group);
         Buffer x = h->input("x", type, {k}, k, 19),
                w = form.isInt4 ? h->int4("weight", n, k) : h->input("weight", "i8", {n, k}),
-               scale = form.hasMinimums ? h->input("scale", form.scale, {n, groups, 2})
-                                        : h->input("scale", form.scale, {n, groups}),
+               scale = form.twoLevels()   ? h->levels(n, k, form.hasMinimums)
+                       : form.hasMinimums ? h->input("scale", form.scale, {n, groups, 2})
+                                          : h->input("scale", form.scale, {n, groups}),
                out = h->output("out", "f32", {n}, n, 19);
-        for (size_t i = 0; i < scale.values.size(); ++i) // products with codes are exact
+        for (size_t i = 0; !form.twoLevels() && i < scale.values.size(); ++i) // exact times codes
           h->set(scale, i, fromBf16(toBf16(static_cast<float>(scale.values[i]))));
         h->run("linear", {&x, &w, &scale, &out}, {}, RowDomain::tokens, {19, 1, 1, 1});
         for (int64_t t = 0; t < 19; ++t)

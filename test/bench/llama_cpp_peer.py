@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What llama.cpp does of the work that m1-bench measures, on the CPU of this machine, in turn with m1-bench.
 
-A Llama of the sizes of CONFIG is written as GGUF files of random weights (bf16, q8_0, q4_K: what llama-quantize makes of each matrix, the
+A Llama of the sizes of CONFIG is written as GGUF files of random weights (bf16, q8_0, q6_K, q4_K: what llama-quantize makes of each matrix, the
 table of embeddings in q8_0 and q6_K), and m1-bench runs artifacts of the same sizes. Each round measures every pair, ours then theirs:
 decode steps of one token for each of --batch sequences from --context on, and a prompt of --prefill tokens.
 
@@ -177,7 +177,7 @@ def main():
     parser.add_argument("--llama", required=True)
     parser.add_argument("--m1-bench", required=True)
     parser.add_argument("--config", required=True)
-    parser.add_argument("--pair", action="append", required=True, metavar="bf16|q8_0|q4_K=ARTIFACT")
+    parser.add_argument("--pair", action="append", required=True, metavar="bf16|q8_0|q6_K|q4_K=ARTIFACT")
     parser.add_argument("--batch", default="1,32")
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--prefill", type=int, default=512)
@@ -189,7 +189,7 @@ def main():
     with open(arguments.config) as file:
         config = json.load(file)
     batches = [int(batch) for batch in arguments.batch.split(",")]
-    types = {"bf16": ("BF16", "BF16"), "q8_0": ("Q8_0", "Q8_0"), "q4_K": ("Q4_K", "Q6_K")}
+    types = {"bf16": ("BF16", "BF16"), "q8_0": ("Q8_0", "Q8_0"), "q6_K": ("Q6_K", "Q6_K"), "q4_K": ("Q4_K", "Q6_K")}
     llama = LlamaCpp(arguments.llama)
     print("llama.cpp:", llama.library.llama_print_system_info().decode(), flush=True)
     numbers = [int(threads) for threads in arguments.threads.split(",")]

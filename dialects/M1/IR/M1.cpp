@@ -212,12 +212,14 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
       least = most - int4Block + 1;
     }
     Type ofGroup = isOfGroups(type) ? scaleOfGroups(type) : Type();
+    const int64_t size = ofGroup ? columnsOfScale(ofGroup, form->group) : form->group;
     if (!ofGroup || !isGroupScale(ofGroup, form->group) || type.getDimSize(0) != n ||
-        type.getDimSize(1) < groupsOf(least, form->group) ||
-        type.getDimSize(1) > groupsOf(most, form->group))
+        type.getDimSize(1) < groupsOf(least, size) || type.getDimSize(1) > groupsOf(most, size))
       return emitOpError() << "expected scales [" << n << ", groups of " << form->group
                            << " columns] of "
-                           << (form->group == fineGroup ? "f32" : "bf16 or f16, or […, 2] of f32")
+                           << (form->group == fineGroup ? "two levels, […, 10] of i8"
+                                                        : "bf16 or f16, or […, 2] of f32")
+                           << (form->group == pairedGroup ? ", or two levels, […, 12] of i8" : "")
                            << ", got " << type;
     return success();
   }

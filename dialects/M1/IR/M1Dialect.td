@@ -136,8 +136,8 @@ def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
     divided by their scale, the largest of their absolute values / 127 rounded to bf16, rounded to
     nearest even and held within -127 … 127, as i8. Where the checkpoint holds such groups of
     integers itself, with scales of the type that this weight's have, or with minimums beside them,
-    all stay as they are, integers from -128 on. Nothing else has minimums, nor `int8_groups_16`:
-    groups of 16 columns with scales of f32. `fp8_rows`: each row of a matrix divided by
+    all stay as they are, integers from -128 on. Nothing else has minimums, scales of two levels,
+    or `int8_groups_16`: groups of 16 columns. `fp8_rows`: each row of a matrix divided by
     its scale, the largest of its absolute values / 448 in f32, and rounded to nearest even, as
     f8E4M3FN. A row or group that holds a NaN or an infinite value has the scale NaN, and becomes
     zeros.}];

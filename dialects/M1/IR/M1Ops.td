@@ -82,10 +82,11 @@ def M1_LinearRows : M1_RowsOf<[F32, BF16, F8E4M3FN]>;
 def M1_CodeRows : M1_RowsOf<[BF16, F8E4M3FN]>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
-// f32 of rows; of groups bf16 or f16, or f32 of those of 16 columns and of those with minimums.
-def M1_Scale : RankedTensorOf<[F32, BF16, F16], [HasAnyRankOfPred<[1, 2, 3]>, HasStaticShapePred],
-                              "scales of rows (1D), of groups of columns (2D), or scales and "
-                              "minimums of groups (3D), of static shape">;
+// f32 of rows; of groups bf16 or f16, f32 of those with minimums, or bytes of two levels.
+def M1_Scale
+    : RankedTensorOf<[F32, BF16, F16, I8], [HasAnyRankOfPred<[1, 2, 3]>, HasStaticShapePred],
+                     "scales of rows (1D), of groups of columns (2D), or scales and "
+                     "minimums of groups or scales of two levels (3D), of static shape">;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
 def M1_RowScales : 1DTensorOf<[F32]>;
@@ -130,8 +131,9 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       says which of its rows (along dimension 0) are taken; a source may then stand several times;
     - `scales_of`: the scales of a weight that is quantised: [N] f32 of the rows with `int8_rows`
       and `fp8_rows`, [N, ceil(K / group)] bf16 or f16 of the groups with `int8_groups_…` and
-      `int4_groups_…` (f32 with `int8_groups_16`), or [N, ceil(K / group), 2] f32 of groups that
-      have a minimum each;
+      `int4_groups_…`, [N, ceil(K / group), 2] f32 of groups that have a minimum each, or i8 of
+      scales of two levels (M1/IR/Groups.h), [N, K / 128, 12] of groups of 32 with minimums and
+      [N, K / 128, 10] of groups of 16;
     - `value`: a constant;
     - `angles`: a rotary table.
 
@@ -139,9 +141,9 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     sources are names only. With `int4_groups_…` an attribute `m1.column_importance`, K numbers of
     f32, says what the squared error in each column counts when scales are searched (m1-compile
     --calibrate); without it all count the same. Of a weight of plain elements the attributes
-    `m1.stored_codes`, a transform, and `m1.stored_scales`, the type of a scale, or vector<2xf32> of
-    a scale and a minimum, say that the checkpoint holds such groups; the latter stays where
-    m1-quantize-weights takes them as they are.
+    `m1.stored_codes`, a transform, and `m1.stored_scales`, the type of a scale, vector<2xf32> of a
+    scale and a minimum, or vector<12xi8> or vector<10xi8> of two levels, say that the checkpoint
+    holds such groups; the latter stays where m1-quantize-weights takes them as they are.
 
     Example:
     ```mlir
@@ -246,10 +248,11 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOper
     scale and bias [N]; summed in f32. A quantised weight has elements of i8 or f8E4M3FN and a scale
     [N]; or elements of i8, or [N, ceil(K / 128)·64] elements of ui8, which hold two int4 each
     (M1/IR/Int4.h), and a scale [N, ceil(K / group)] of bf16 or f16 for each group of 32, 64 or 128
-    columns; or elements of i8 and a scale of f32 for each group of 16. Others have none. With a
-    scale [N, ceil(K / group), 2] of f32 each group of 32, 64 or 128 columns has scale and minimum,
-    and `weight[n, k] · scale[n, g] - minimum[n, g]` stands in the place of a weight by its scale;
-    int4 are then from 0 to 15.
+    columns. Others have none. With a scale [N, ceil(K / group), 2] of f32 each group of 32, 64 or
+    128 columns has scale and minimum, and `weight[n, k] · scale[n, g] - minimum[n, g]` stands in
+    the place of a weight by its scale; int4 are then from 0 to 15. Of scales of two levels, i8
+    (M1/IR/Groups.h), [N, K / 128, 12] are those of groups of 32 with minimums, and of i8
+    [N, K / 128, 10] those of groups of 16.
 
     With a weight of f8E4M3FN the rows of x are quantised too, each by itself, whatever the step
     holds besides: out[t, n] = row_scale[t] · scale[n] · Σ_k code[t, k] · weight[n, k] + bias[n],

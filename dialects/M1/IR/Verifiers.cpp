@@ -211,8 +211,9 @@ static LogicalResult expectScale(Operation *op, Value weight, Value scale, Strin
   if (!ofGroup || !isGroupScale(ofGroup, *group) || (*group == fineGroup && isInt4Pairs(element)))
     return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16 or f16 or ["
                              << rows << ", groups, 2] of f32, groups of 32, 64 or 128 of " << k
-                             << " columns" << (isInt4Pairs(element) ? "" : ", or f32 of 16")
-                             << ", with " << type << ", got " << scales;
+                             << " columns, or [" << rows << ", " << k << " / 128, 12"
+                             << (isInt4Pairs(element) ? "" : " or 10") << "] of i8, with " << type
+                             << ", got " << scales;
   return success();
 }
 

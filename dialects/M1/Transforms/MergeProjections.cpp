@@ -1,4 +1,5 @@
 // m1-merge-projections: linears that read one input become one linear and a split.
+#include "M1/IR/Groups.h"
 #include "M1/Transforms/Passes.h"
 #include "M1/Transforms/WeightUtils.h"
 #include "Support/PassStatistic.h"
@@ -33,8 +34,9 @@ std::string joinNames(MutableArrayRef<WeightOp> weights) {
 
 struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
   /// What linears must agree in to be merged: input, block, result element type, weight element
-  /// type, bias or not, and the inputs that their weights are for in the block, as a number.
-  using Key = std::tuple<Value, Block *, Type, Type, unsigned, unsigned>;
+  /// type, bias or not, the inputs that their weights are for in the block, as a number, and the
+  /// groups of integers that the checkpoint holds the weights as, where those are to stay.
+  using Key = std::tuple<Value, Block *, Type, Type, unsigned, unsigned, Attribute, Attribute>;
 
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
@@ -67,11 +69,14 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
       multiplied[reader] = numbers.try_emplace(list, numbers.size()).first->second;
     llvm::MapVector<Key, SmallVector<LinearOp>> groups;
     getOperation().walk([&](LinearOp linear) {
-      if (isPlain(linear.getWeight()) && (!linear.getBias() || isPlain(linear.getBias())))
-        groups[{linear.getX(), linear->getBlock(), getElementTypeOrSelf(linear.getType()),
-                linear.getWeight().getType().getElementType(), linear.getNumOperands(),
-                multiplied[readerOf(linear)]}]
-            .push_back(linear);
+      if (!isPlain(linear.getWeight()) || (linear.getBias() && !isPlain(linear.getBias())))
+        return;
+      WeightOp weight = lookUpWeight(symbols, linear.getWeight());
+      groups[{linear.getX(), linear->getBlock(), getElementTypeOrSelf(linear.getType()),
+              weight.getTensorType().getElementType(), linear.getNumOperands(),
+              multiplied[readerOf(linear)], weight->getAttr(storedCodesName),
+              weight->getAttr(storedScalesName)}]
+          .push_back(linear);
     });
     IRRewriter rewriter(&getContext());
     for (auto &[key, linears] : groups)

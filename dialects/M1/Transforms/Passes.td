@@ -62,8 +62,9 @@ def MergeProjectionsPass : Pass<"m1-merge-projections", "::mlir::ModuleOp"> {
 
     It refuses linears of which only some have a bias, weights of different element types or
     transforms, weights that are not read from checkpoint tensors, weights that anything but linears
-    reads (a tied embedding would be stored twice), and weights of which only some have further
-    linears (what layers share would be stored for each of them).
+    reads (a tied embedding would be stored twice), weights of which only some have further
+    linears (what layers share would be stored for each of them), and weights that differ in
+    `m1.stored_codes` or `m1.stored_scales`: integers of other forms could not stay as they are.
 
     Before:
     ```mlir

@@ -221,8 +221,7 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
       if (form->bits == 4)
         type = RankedTensorType::get({n, int4RowBytes(k)},
                                      IntegerType::get(context, 8, IntegerType::Unsigned));
-      scales =
-          scalesOfGroups(n, groupsOf(k, form->group), stored ? stored : BFloat16Type::get(context));
+      scales = scalesOfGroups(n, k, form->group, stored ? stored : BFloat16Type::get(context));
     }
     weight->removeAttr(storedCodesName);
     if (!stored)

@@ -65,7 +65,11 @@ public:
   }
   /// Of scales, of rows or of groups.
   void scaleType() {
-    if (w.has("scale") && mlir::m1::hasMinimums(w.operand("scale").dims))
+    const bool hasScale = w.has("scale"),
+               hasMinimums = hasScale && mlir::m1::hasMinimums(w.operand("scale").dims);
+    if (hasScale && mlir::m1::isTwoLevels(w.operand("scale").element))
+      integer(hasMinimums ? M1K_PAIRED_LEVELS : M1K_FINE_LEVELS);
+    else if (hasMinimums)
       integer(M1K_F32_MINIMUM);
     else
       type("scale");

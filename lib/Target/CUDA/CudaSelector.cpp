@@ -62,7 +62,7 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
   }
   if (const int scale = spec.find("scale"); scale >= 0) {
     const OperandSpec &scales = spec.operands[static_cast<size_t>(scale)];
-    if (scales.dims.size() > 1 && scales.element.isF32())
+    if (scales.dims.size() > 2)
       return emitter.error() << "has no kernel on the cuda target for weights in groups of 16 "
                                 "columns or with minimums; compile the checkpoint for it";
   }

@@ -104,19 +104,37 @@ m1.weight @t : tensor<4x3x3xf32> {scales_of = @w}
 
 // -----
 
-// Groups of 16 have a scale of f32.
-m1.weight @w : tensor<4x40xi8> {sources = ["a"], transform = #m1<transform int8_groups_16>}
-m1.weight @fits : tensor<4x3xf32> {scales_of = @w}
-// expected-error @+1 {{expected scales [4, groups of 16 columns] of f32, got 'tensor<4x3xbf16>'}}
-m1.weight @t : tensor<4x3xbf16> {scales_of = @w}
+// Groups of 16 have scales of two levels.
+m1.weight @w : tensor<4x256xi8> {sources = ["a"], transform = #m1<transform int8_groups_16>}
+m1.weight @fits : tensor<4x2x10xi8> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 16 columns] of two levels, […, 10] of i8, got 'tensor<4x16xbf16>'}}
+m1.weight @t : tensor<4x16xbf16> {scales_of = @w}
+
+// -----
+
+// Groups of 32 may have such, with minimums.
+m1.weight @w : tensor<4x128xui8> {sources = ["a"], transform = #m1<transform int4_groups_32>}
+m1.weight @fits : tensor<4x2x12xi8> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 32 columns] of bf16 or f16, or […, 2] of f32, or two levels, […, 12] of i8, got 'tensor<4x8x12xi8>'}}
+m1.weight @t : tensor<4x8x12xi8> {scales_of = @w}
 
 // -----
 
 // int4 has no groups of 16.
-func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x9xf32>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x9xf32>'}}
+func.func @f(%x: tensor<?x256xf32>, %w: tensor<6x128xui8>, %s: tensor<6x2x10xi8>) {
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 256 columns, or [N, 256 / 128, 12] of i8, with 'tensor<6x128xui8>', got 'tensor<6x2x10xi8>'}}
   %y = m1.linear %x, %w scale(%s)
-      : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x9xf32>) -> tensor<?x6xf32>
+      : (tensor<?x256xf32>, tensor<6x128xui8>, tensor<6x2x10xi8>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Scales of two levels are those of whole blocks of 128 columns.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x2x12xi8>) {
+  // expected-error @+1 {{or [N, 130 / 128, 12 or 10] of i8, with 'tensor<6x130xi8>', got 'tensor<6x2x12xi8>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x130xi8>, tensor<6x2x12xi8>) -> tensor<?x6xf32>
   return
 }
 
@@ -144,7 +162,7 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x64xui8>, %s: tensor<6x3xbf16>) 
 
 // Its scales are those of groups.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or [N, 130 / 128, 12] of i8, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
   return
@@ -154,7 +172,7 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>)
 
 // Of i8, too.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x4xf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or f32 of 16, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16 or [N, groups, 2] of f32, groups of 32, 64 or 128 of 130 columns, or [N, 130 / 128, 12 or 10] of i8, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x130xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
   return

@@ -1,6 +1,6 @@
 // RUN: m1-opt %s --m1-merge-projections --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
-// STATISTICS: m1-merge-projections merged 6
+// STATISTICS: m1-merge-projections merged 8
 
 // CHECK: m1.weight @l.0.q_k_v : tensor<8x4xf32> {sources = ["q", "k0", "k1", "v"]}
 // CHECK: m1.weight @l.0.q_bias_k_bias : tensor<6xf32> {sources = ["qb", "kb"]}
@@ -76,6 +76,38 @@ func.func @refuses(%x: tensor<?x4xf32>, %x1: tensor<?x4xf32>, %w: tensor<2x4xf32
       : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xbf16>, tensor<?x2xf32>,
       tensor<?x2xf32>, tensor<?x2xf32>
 }
+
+// Integers of the checkpoint that lie in other forms are not joined: they could not stay so.
+// CHECK-LABEL: func @forms
+func.func @forms(%x: tensor<?x256xf32>)
+    -> (tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x3xf32>, tensor<?x3xf32>) {
+  // CHECK-DAG: m1.get_weight @form.q_k : tensor<6x256xf32>
+  // CHECK-DAG: m1.get_weight @form.v : tensor<2x256xf32>
+  // CHECK-DAG: m1.get_weight @form.a_b : tensor<6x256xf32>
+  %wq = m1.get_weight @form.q : tensor<4x256xf32>
+  %wk = m1.get_weight @form.k : tensor<2x256xf32>
+  %wv = m1.get_weight @form.v : tensor<2x256xf32>
+  %wa = m1.get_weight @form.a : tensor<3x256xf32>
+  %wb = m1.get_weight @form.b : tensor<3x256xf32>
+  %q = m1.linear %x, %wq : (tensor<?x256xf32>, tensor<4x256xf32>) -> tensor<?x4xf32>
+  %k = m1.linear %x, %wk : (tensor<?x256xf32>, tensor<2x256xf32>) -> tensor<?x2xf32>
+  %v = m1.linear %x, %wv : (tensor<?x256xf32>, tensor<2x256xf32>) -> tensor<?x2xf32>
+  %a = m1.linear %x, %wa : (tensor<?x256xf32>, tensor<3x256xf32>) -> tensor<?x3xf32>
+  %b = m1.linear %x, %wb : (tensor<?x256xf32>, tensor<3x256xf32>) -> tensor<?x3xf32>
+  return %q, %k, %v, %a, %b
+      : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x3xf32>, tensor<?x3xf32>
+}
+m1.weight @form.q : tensor<4x256xf32>
+    {sources = ["fq"], m1.stored_codes = #m1<transform int4_groups_32>,
+     m1.stored_scales = vector<12xi8>}
+m1.weight @form.k : tensor<2x256xf32>
+    {sources = ["fk"], m1.stored_codes = #m1<transform int4_groups_32>,
+     m1.stored_scales = vector<12xi8>}
+m1.weight @form.v : tensor<2x256xf32>
+    {sources = ["fv"], m1.stored_codes = #m1<transform int8_groups_16>,
+     m1.stored_scales = vector<10xi8>}
+m1.weight @form.a : tensor<3x256xf32> {sources = ["fa"]}
+m1.weight @form.b : tensor<3x256xf32> {sources = ["fb"]}
 
 // A table that an embedding reads as well would be stored twice.
 // CHECK-LABEL: func @tied_table

@@ -5,8 +5,9 @@
 // int4 with scales of groups are those of bf16(code · scale) where pairs of bf16 are multiplied, in
 // the order of weights of bf16, bit by bit; elsewhere sums over a group of columns are multiplied
 // by the group's scale before they are added up. (Scaling sums takes an instruction for each
-// product of a group of 32: twice the time for 32 tokens.) With minimums, or scales of f32, it is
-// the weights everywhere that become code · scale - minimum, once for all tokens.
+// product of a group of 32: twice the time for 32 tokens.) With minimums, or scales of two levels,
+// it is the weights everywhere that become code · scale - minimum, once for all tokens. Products of
+// code and scale are exact, so that a fused subtraction is the difference rounded once.
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
@@ -30,6 +31,10 @@ constexpr int64_t kChunkBytes = 4096;
 // Tokens of a group: x of a few thousand columns stays in L2 beside the block of weights, and
 // weights come from memory once in 64 tokens.
 constexpr int64_t kGroupTokens = 64;
+
+// Tokens of a tile up to which registers are left for a table of each weight row, made by one
+// conversion for two groups.
+constexpr int64_t kSharedTables = 4;
 
 // Tokens of a step from which on products are those of tile registers, where the CPU has them.
 constexpr int64_t kTileTokens = 8;
@@ -68,12 +73,13 @@ struct LinearWriter {
   bool isInt4 = m1::isInt4Pairs(wType);
   int64_t group = groupSize(w.spec); // columns of a scale; 0: whole rows
   bool hasMinimums = group && m1::hasMinimums(w.operand("scale").dims);
+  bool twoLevels = group && m1::isTwoLevels(w.operand("scale").element);
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs =
       w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || m1::isQuantisedElement(wType));
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
   // Whether weights of groups become numbers before they are multiplied, not their sums.
-  bool scalesWeights = pairs || (group && w.operand("scale").element.isF32());
+  bool scalesWeights = pairs || hasMinimums || twoLevels;
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
@@ -92,6 +98,7 @@ struct LinearWriter {
     llvm::SmallVector<Value> index, pointers;
     Type element;
     bool inMemory; // else unpacked, or in the first cache
+    Value scales;  // those of two levels, as unpackScales leaves them
   };
 
   Value loadStep(Value pointer, Type element, Value index) {
@@ -117,14 +124,13 @@ struct LinearWriter {
   }
   /// The numbers of f32 that these integers of a group stand for.
   Value scaled(Value codes, Value scale, Value minimum) {
-    Value product = w.mulf(codes, scale);
-    return minimum ? arith::SubFOp::create(w.b, product, minimum).getResult() : product;
+    return minimum ? w.fma(codes, scale, arith::NegFOp::create(w.b, minimum))
+                   : w.mulf(codes, scale);
   }
-  /// The numbers that the sixteen int4 of a group stand for, twice, as bf16 in words.
-  Value tableOfInt4(Value scale, Value minimum) {
-    Value numbers = scaled(valuesOfInt4(), scale, minimum);
+  /// Two times sixteen numbers as bf16 in words.
+  Value tableOfInt4(Value first, Value second) {
     return LLVM::BitcastOp::create(w.b, VectorType::get(32, w.b.getI16Type()),
-                                   roundPair(numbers, numbers));
+                                   roundPair(first, second));
   }
   /// 16 numbers and 16 more as bf16, by one instruction, for which LLVM takes three.
   Value roundPair(Value first, Value second) {
@@ -139,9 +145,14 @@ struct LinearWriter {
     return vector::ShuffleOp::create(w.b, vector, vector, lanes);
   }
 
+  /// Which half of a table that two planes share is a plane's: the last one's index, which no bits
+  /// are above, needs no mask so.
+  static constexpr bool isUpperHalf(int64_t plane) { return plane == 1 || plane == 2; }
+
   /// The int4 of columns 128·block + 32·plane + first … + width of a row at `row`: of a whole step
   /// of pairs those of a tableOfInt4, as loadStep gives them, else numbers of f32.
-  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width, Value table) {
+  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width, Value table,
+                 bool isShared) {
     auto i16s = VectorType::get(width, w.b.getI16Type()),
          i32s = VectorType::get(width, w.b.getI32Type());
     auto splat = [&](VectorType type, int64_t value) -> Value {
@@ -151,9 +162,13 @@ struct LinearWriter {
     Value byte = w.add(w.mul(block, m1::int4BlockBytes), 2 * first);
     Value words = LLVM::LoadOp::create(w.b, i16s, w.elementPointer(row, i8(), byte), 2);
     const int64_t shift = 4 * plane;
-    // Of tables of the sixteen values an index's higher bits count for nothing.
+    // Of tables of the same sixteen values twice an index's higher bits count for nothing.
     if (pairs && width == step) {
       Value index = shift ? arith::ShRUIOp::create(w.b, words, splat(i16s, shift)) : words;
+      if (isShared && plane < planes - 1)
+        index = arith::AndIOp::create(w.b, index, splat(i16s, 15));
+      if (isShared && isUpperHalf(plane))
+        index = arith::OrIOp::create(w.b, index, splat(i16s, 16));
       Value bits = permute("llvm.x86.avx512.permvar.hi.512", table, index);
       return LLVM::BitcastOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), bits);
     }
@@ -187,7 +202,7 @@ struct LinearWriter {
   }
 
   WeightRows weightRows(Value row, Value apart, int64_t rows) {
-    WeightRows result{{}, {}, isInt4 ? i8() : wType, /*inMemory=*/true};
+    WeightRows result{{}, {}, isInt4 ? i8() : wType, /*inMemory=*/true, Value()};
     int64_t length = w.operand("weight").dims[1];
     for (int64_t i = 0; i < rows; ++i) {
       result.index.push_back(i == 0 ? row : w.add(result.index.back(), apart));
@@ -228,7 +243,7 @@ struct LinearWriter {
 
   /// Where the rows' columns from `from` on are when they are unpacked at `scratch`.
   WeightRows unpackedAt(const WeightRows &weights, Value scratch, Value from) {
-    WeightRows result{weights.index, {}, unpacked, /*inMemory=*/false};
+    WeightRows result{weights.index, {}, unpacked, /*inMemory=*/false, weights.scales};
     for (size_t i = 0; i < weights.index.size(); ++i)
       result.pointers.push_back(w.elementPointer(
           scratch, unpacked,
@@ -254,7 +269,8 @@ struct LinearWriter {
   Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                   int64_t width) {
     return isInt4 && weights.inMemory
-               ? loadInt4(weights.pointers[i], block, plane, first, width, Value())
+               ? loadInt4(weights.pointers[i], block, plane, first, width, Value(),
+                          /*isShared=*/false)
                : w.load(weights.pointers[i], weights.element, columnOf(block, plane, first), width);
   }
 
@@ -263,6 +279,7 @@ struct LinearWriter {
   struct GroupScales {
     int64_t group = -1; // of its block
     Value scale, minimum, table;
+    bool sharesTables = false; // a table holds the numbers of two neighbouring planes
   };
 
   /// `width` columns of a row of groups as the numbers that they stand for, rounded to bf16 where
@@ -270,22 +287,38 @@ struct LinearWriter {
   Value loadScaled(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                    int64_t width, GroupScales &scales) {
     const int64_t column = plane * m1::int4Plane + first;
+    auto load = [&](int64_t place) {
+      scales.scale = scaleOfGroup(weights, i, block, place);
+      scales.minimum = hasMinimums ? scaleOfGroup(weights, i, block, place, 1) : Value();
+    };
+    auto numbers16 = [&] { return scaled(valuesOfInt4(), scales.scale, scales.minimum); };
+    if (scales.sharesTables) { // of whole blocks with groups of a plane
+      if (plane % 2 == 0) {
+        const bool swaps = isUpperHalf(plane);
+        load(plane + (swaps ? 1 : 0));
+        Value first16 = numbers16();
+        load(plane + (swaps ? 0 : 1));
+        scales.table = tableOfInt4(first16, numbers16());
+      }
+      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table,
+                      /*isShared=*/true);
+    }
     if (const int64_t place = column / group; place != scales.group) {
       scales.group = place;
-      Value index = w.add(w.mul(block, m1::int4Block / group), place);
-      scales.scale = scaleOfGroup(weights, i, index);
-      scales.minimum = hasMinimums ? scaleOfGroup(weights, i, index, 1) : Value();
-      if (isInt4 && pairs)
-        scales.table = tableOfInt4(scales.scale, scales.minimum);
+      load(place);
+      if (isInt4 && pairs) {
+        Value numbers = numbers16();
+        scales.table = tableOfInt4(numbers, numbers);
+      }
     }
     if (isInt4 && pairs && width == step)
-      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table);
+      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table,
+                      /*isShared=*/false);
     Value codes = loadPiece(weights, i, block, plane, first, width);
     if (pairs && width == step) {
       Value upper = scales.scale;
       if (group < step) // that of the other half
-        upper = scaleOfGroup(weights, i,
-                             w.add(w.mul(block, m1::int4Block / group), column / group + 1));
+        upper = scaleOfGroup(weights, i, block, column / group + 1);
       return roundPair(scaled(half(codes, 0), scales.scale, scales.minimum),
                        scaled(half(codes, 1), upper, scales.minimum));
     }
@@ -301,17 +334,66 @@ struct LinearWriter {
         arith::TruncFOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), numbers);
     return arith::ExtFOp::create(w.b, w.f32Vector(width), rounded);
   }
-  Value groupIndex(Value block, int64_t plane) {
-    return w.add(w.mul(block, m1::int4Block / group), plane * m1::int4Plane / group);
-  }
   Value columnOf(Value block, int64_t plane, int64_t first) {
     return w.add(w.mul(block, m1::int4Block), plane * m1::int4Plane + first);
   }
 
-  /// The scale of group `index` of row `i`, or, as `part` 1, its minimum: an f32 in every lane.
-  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index, int64_t part = 0) {
-    Value at = w.add(w.mul(weights.index[i], w.operand("scale").dims[1]), index);
+  /// Numbers that a block of columns has of two levels.
+  int64_t numbersOfLevels() const { return (hasMinimums ? 2 : 1) * m1::scaleBlock / group; }
+
+  /// Scales of two levels of these rows in f32, as numbers that are loaded into every lane: of each
+  /// block of columns the scales, then the minimums. Whoever asks for them block by block pays for
+  /// each with a permutation. Two blocks at a time fill a register of AVX-512.
+  void unpackScales(const WeightRows &weights) {
+    const int64_t blocks = w.operand("scale").dims[1], bytes = w.operand("scale").dims[2],
+                  numbers = numbersOfLevels(), ofBlock = hasMinimums ? 2 : 1;
+    // `some` blocks, 1 or 2, of all rows.
+    auto unpack = [&](Value block, int64_t some) {
+      llvm::SmallVector<int64_t> all(some * numbers), factorOf;
+      std::iota(all.begin(), all.end(), 0);
+      for (int64_t i = 0; i < some * numbers; ++i)
+        factorOf.push_back(i * ofBlock / numbers);
+      auto ofBlocks = [&](Value at, Type element, int64_t count, llvm::ArrayRef<int64_t> lanes) {
+        llvm::SmallVector<Value> loaded;
+        for (int64_t i = 0; i < some; ++i)
+          loaded.push_back(LLVM::LoadOp::create(
+              w.b, VectorType::get(count, element),
+              w.elementPointer(w.pointer("scale"), i8(), w.add(at, i * bytes)), 2));
+        return vector::ShuffleOp::create(w.b, loaded.front(), loaded.back(), lanes).getResult();
+      };
+      Type f32s = w.f32Vector(some * numbers);
+      for (auto [i, row] : llvm::enumerate(weights.index)) {
+        Value at = w.mul(w.add(w.mul(row, blocks), block), bytes);
+        w.prefetch(w.pointer("scale"), i8(), w.add(at, kPrefetchBytes));
+        Value factors =
+            arith::ExtFOp::create(w.b, f32s, ofBlocks(at, w.b.getF16Type(), ofBlock, factorOf));
+        Value levels = ofBlocks(w.add(at, 2 * ofBlock), i8(), numbers, all);
+        Value wide = hasMinimums ? arith::UIToFPOp::create(w.b, f32s, levels).getResult()
+                                 : arith::SIToFPOp::create(w.b, f32s, levels).getResult();
+        Value to = w.mul(w.add(block, static_cast<int64_t>(i) * blocks), numbers);
+        LLVM::StoreOp::create(w.b, w.mulf(wide, factors),
+                              w.elementPointer(weights.scales, w.b.getF32Type(), to), 32);
+      }
+    };
+    w.forRange(w.constant(0), w.constant(blocks / 2 * 2), 2,
+               [&](Value block) { unpack(block, 2); });
+    if (blocks % 2)
+      unpack(w.constant(blocks - 1), 1);
+  }
+
+  /// The scale of group `place` of a block of row `i`, or, as `part` 1, its minimum: an f32 in
+  /// every lane.
+  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value block, int64_t place,
+                     int64_t part = 0) {
     Type type = w.operand("scale").element;
+    if (twoLevels) {
+      const int64_t numbers = numbersOfLevels();
+      Value at = w.add(w.mul(block, numbers),
+                       i * w.operand("scale").dims[1] * numbers + part * numbers / 2 + place);
+      return w.splat(w.load(weights.scales, w.b.getF32Type(), at, 1), w.lanes);
+    }
+    Value at = w.add(w.mul(weights.index[i], w.operand("scale").dims[1]),
+                     w.add(w.mul(block, m1::int4Block / group), place));
     if (type.isF32())
       return w.splat(
           w.load(w.pointer("scale"), type, hasMinimums ? w.add(w.mul(at, 2), part) : at, 1),
@@ -353,6 +435,10 @@ struct LinearWriter {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
     llvm::SmallVector<GroupScales> scales(rows);
+    if (isInt4 && pairs && group == step && counts == llvm::ArrayRef(allPlanes()) &&
+        tokens <= kSharedTables)
+      for (GroupScales &some : scales)
+        some.sharesTables = true;
     for (int64_t plane = 0; plane < planes; ++plane)
       forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
         llvm::SmallVector<Value> loaded;
@@ -395,9 +481,8 @@ struct LinearWriter {
         });
       if (!part[0])
         continue;
-      Value index = groupIndex(block, begin / m1::int4Plane);
       for (int64_t i = 0; i < rows; ++i) {
-        Value scale = scaleOfGroup(weights, i, index);
+        Value scale = scaleOfGroup(weights, i, block, begin / group);
         for (int64_t j = 0; j < tokens; ++j)
           sums[j * rows + i] = w.fma(part[j * rows + i], scale, sums[j * rows + i]);
       }
@@ -487,10 +572,11 @@ struct LinearWriter {
           GroupScales scales;
           Value loaded = scalesWeights ? loadScaled(weights, i, last, plane, first, width, scales)
                                        : loadPiece(weights, i, last, plane, first, width);
-          Value scale = scalesWeights
-                            ? Value()
-                            : vector::ExtractOp::create(
-                                  w.b, scaleOfGroup(weights, i, groupIndex(last, plane)), 0);
+          Value scale =
+              scalesWeights
+                  ? Value()
+                  : vector::ExtractOp::create(
+                        w.b, scaleOfGroup(weights, i, last, plane * m1::int4Plane / group), 0);
           for (int64_t j = 0; j < tokens; ++j) {
             Value &sum = sums[j * rows + i];
             Value product = w.sum(w.mulf(w.load(xs[j], xType, column, width), loaded));
@@ -517,9 +603,10 @@ struct LinearWriter {
     storeSums(weights, token, addRest(weights, xs, std::move(sums)));
   }
 
-  /// Memory of the group's: a chunk of a tile's weights, unpacked, and the sums of all tokens.
+  /// Memory of the group's: a chunk of a tile's weights, unpacked, the sums of all tokens, and the
+  /// scales of two levels of a tile's rows.
   struct Scratch {
-    Value weights, sums;
+    Value weights, sums, scales;
   };
 
   /// Calls body(token, tokens) for begin … end in tiles. Two of four tokens rather than one of six
@@ -621,6 +708,9 @@ struct LinearWriter {
   /// All tokens of the group against rows row, row + apart, …
   void rowsOfGroup(Value row, Value apart, int64_t rows, const Scratch &scratch) {
     WeightRows weights = weightRows(row, apart, rows);
+    weights.scales = scratch.scales;
+    if (twoLevels)
+      unpackScales(weights);
     auto [begin, end] = w.groupRows();
     if (!unpacks)
       return forTiles(begin, end,
@@ -643,10 +733,14 @@ struct LinearWriter {
     };
     const bool tiles = hasTiles(w.spec, w.cpu);
     Scratch scratch;
-    if (unpacks)
-      scratch = {
-          stack(unpacked, kTileRows * chunk),
-          stack(w.b.getF32Type(), (tiles ? kTileTokens : kGroupTokens) * kTileRows * w.lanes)};
+    if (unpacks) {
+      scratch.weights = stack(unpacked, kTileRows * chunk);
+      scratch.sums =
+          stack(w.b.getF32Type(), (tiles ? kTileTokens : kGroupTokens) * kTileRows * w.lanes);
+    }
+    if (twoLevels)
+      scratch.scales =
+          stack(w.b.getF32Type(), kTileRows * w.operand("scale").dims[1] * numbersOfLevels());
     if (!tiles)
       return writeVectors(scratch);
     Value tokens = w.rowCount(w.spec.domain), least = w.constant(kTileTokens);
