@@ -35,6 +35,8 @@ M1K_DEVICE void barrier_wait(u32 barrier, int parity) {
 // written, and a barrier has made visible, is what products read; what was read is so before a
 // copy that a barrier lets begin writes there.
 M1K_DEVICE void fence_async() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// Likewise of global memory.
+M1K_DEVICE void fence_async_global() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 // After barrier_init, before __syncthreads: bulk copies may use the barriers.
 M1K_DEVICE void fence_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");

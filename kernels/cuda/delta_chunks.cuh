@@ -29,7 +29,7 @@
 // Records lie in `temporary`, that of the step's last, partial tile in `workspace`.
 //
 // Facts F: AT, BT, ST, the types of a, b and the state; kHeads, kShare (value heads that a head of
-// q and k serves), kK, kV, strides, kHasDtBias, eps(), scale(); tuning: kWarps.
+// q and k serves), kK, kV, strides, kHasDtBias, eps(), scale(); tuning: kFewest, kWarps.
 #ifndef M1K_DELTA_CHUNKS_CUH
 #define M1K_DELTA_CHUNKS_CUH
 
@@ -64,6 +64,14 @@ template <class F> struct DeltaTraits {
     if ((tile + 1) * kTile <= tokens)
       return temporary + (static_cast<long long>(tile) * F::kHeads + head) * kRecordBytes;
     return workspace + static_cast<long long>(head) * kRecordBytes;
+  }
+  // Steps of fewer sequences are those of delta_overlap_warpgroup.cuh, where that has code.
+  M1K_DEVICE static bool passes(const m1_dims &dims) {
+#ifdef M1K_WARPGROUPS
+    return dims.sequences < F::kFewest;
+#else
+    return false;
+#endif
   }
   M1K_DEVICE static constexpr int block_of(int row, int column) {
     return row * (row + 1) / 2 + column;
@@ -199,7 +207,7 @@ template <class F> struct DeltaInverse {
 
   // T (I + A) = I says of blocks, from the diagonal to the left, that
   //   T_ij = -(Σ T_im A_mj over j < m <= i) (I + A_jj)⁻¹.
-  // function(block column, i, x, y): element i of the operand that the block is.
+  // function(i - j, e, x, y): element e of the operand that the block is, and the one after it.
   template <class Function> M1K_DEVICE void solve(Function function) const {
     u32 high[4][4], low[4][4]; // T_{i, i - d}
     const unsigned char *from = block(warp, warp) + (lane % 16 * R::kPart + lane / 16 * 8) * 2;
@@ -218,7 +226,7 @@ template <class F> struct DeltaInverse {
     };
 #pragma unroll
     for (int e = 0; e < 4; ++e)
-      function(warp, e, __uint_as_float(high[0][e] << 16) + __uint_as_float(low[0][e] << 16),
+      function(0, e, __uint_as_float(high[0][e] << 16) + __uint_as_float(low[0][e] << 16),
                __uint_as_float(high[0][e] & 0xffff0000u) +
                    __uint_as_float(low[0][e] & 0xffff0000u));
 #pragma unroll
@@ -237,40 +245,22 @@ template <class F> struct DeltaInverse {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         split_bf16(sum(e, 0), sum(e, 1), high[d][e], low[d][e]);
-        function(warp - d, e, sum(e, 0), sum(e, 1));
+        function(d, e, sum(e, 0), sum(e, 1));
       }
     }
   }
 };
 
+// What a tile's products need of its tokens, by 128 threads: sums of log2 α from the tile's first
+// token on, β, where the token's sequence begins and ends, counted from that.
 template <class F>
-M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT *a,
-                              const typename F::BT *b, const float *decay, const float *dt_bias,
-                              const int *sequence_starts, unsigned char *workspace,
-                              unsigned char *temporary, m1_dims dims) {
-  using R = DeltaTraits<F>;
-  constexpr int kTile = R::kTile, kRow = R::kRow;
-  static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
-  int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
-  if (rows <= 0)
-    return;
-  int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
-      t = lane % 4;
-  bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
-  DeltaInverse<F> inverse{m1k_shared + R::kRowsBytes, warp, lane};
-  float *sums = reinterpret_cast<float *>(m1k_shared + R::kPrepareBytes - 6 * R::kFactorBytes),
-        *betas = sums + kTile, *key_factors = betas + kTile, *query_factors = key_factors + kTile;
-  int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
-
-  copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
-      threadIdx.x, keys, k + begin * static_cast<long long>(F::kKStride) + head / F::kShare * F::kK,
-      F::kKStride, 0, rows);
-  copy_rows<F::kK, kRow, F::kQStride % 8 == 0, R::kPrepareThreads>(
-      threadIdx.x, queries,
-      q + begin * static_cast<long long>(F::kQStride) + head / F::kShare * F::kK, F::kQStride, 0,
-      rows);
-  copy_async_commit();
-  if (warp == 0) { // sums of log2 α, two tokens a lane
+M1K_DEVICE void delta_tokens(int thread, float *sums, float *betas, int *starts, int *ends,
+                             const typename F::AT *a, const typename F::BT *b, const float *decay,
+                             const float *dt_bias, const int *sequence_starts, int sequences,
+                             int begin, int rows, int head) {
+  constexpr int kTile = DeltaTraits<F>::kTile;
+  int lane = thread % 32;
+  if (thread / 32 == 0) { // sums of log2 α, two tokens a lane
     float rate = decay[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, sum[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -295,7 +285,7 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
     }
     float before = inclusive - sum[1];
     reinterpret_cast<float2 *>(sums)[lane] = make_float2(before + sum[0], before + sum[1]);
-  } else if (warp == 1) {
+  } else if (thread / 32 == 1) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       int token = lane + 32 * i;
@@ -305,7 +295,7 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
       betas[token] = gate == gate ? rcp(1.0f + ex2(-x * kLog2E)) : gate;
     }
   } else { // the sequence of each token
-    int token = threadIdx.x - 64, low = 0, high = dims.sequences;
+    int token = thread - 64, low = 0, high = sequences;
     while (high - low > 1) {
       int middle = (low + high) / 2;
       (sequence_starts[middle] <= begin + token ? low : high) = middle;
@@ -313,6 +303,37 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
     starts[token] = token < rows ? sequence_starts[low] - begin : kTile;
     ends[token] = token < rows ? sequence_starts[low + 1] - begin : kTile;
   }
+}
+
+template <class F>
+M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT *a,
+                              const typename F::BT *b, const float *decay, const float *dt_bias,
+                              const int *sequence_starts, unsigned char *workspace,
+                              unsigned char *temporary, m1_dims dims) {
+  using R = DeltaTraits<F>;
+  constexpr int kTile = R::kTile, kRow = R::kRow;
+  static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
+  int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
+  if (rows <= 0 || R::passes(dims))
+    return;
+  int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
+      t = lane % 4;
+  bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
+  DeltaInverse<F> inverse{m1k_shared + R::kRowsBytes, warp, lane};
+  float *sums = reinterpret_cast<float *>(m1k_shared + R::kPrepareBytes - 6 * R::kFactorBytes),
+        *betas = sums + kTile, *key_factors = betas + kTile, *query_factors = key_factors + kTile;
+  int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
+
+  copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, keys, k + begin * static_cast<long long>(F::kKStride) + head / F::kShare * F::kK,
+      F::kKStride, 0, rows);
+  copy_rows<F::kK, kRow, F::kQStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, queries,
+      q + begin * static_cast<long long>(F::kQStride) + head / F::kShare * F::kK, F::kQStride, 0,
+      rows);
+  copy_async_commit();
+  delta_tokens<F>(threadIdx.x, sums, betas, starts, ends, a, b, decay, dt_bias, sequence_starts,
+                  dims.sequences, begin, rows, head);
   copy_async_wait<0>();
   __syncthreads();
   unsigned char *record = R::record(temporary, workspace, tile, head, dims.tokens);
@@ -409,8 +430,8 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
   inverse.invert_diagonal();
   __syncthreads();
   u32 parts[2][4];
-  inverse.solve([&](int block, int e, float x, float y) {
-    int i = warp * 16 + g + e % 2 * 8, j = block * 16 + e / 2 * 8 + 2 * t;
+  inverse.solve([&](int d, int e, float x, float y) {
+    int block = warp - d, i = warp * 16 + g + e % 2 * 8, j = block * 16 + e / 2 * 8 + 2 * t;
     split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
                starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
     if (e == 3)
@@ -660,7 +681,7 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typena
   constexpr int kTile = R::kTile, kSlices = F::kV / C::kColumns;
   static_assert(F::kV % C::kColumns == 0, "whole tiles");
   int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
+  if (sequence >= dims.sequences || R::passes(dims))
     return;
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)

@@ -23,6 +23,33 @@ namespace m1k {
 
 #ifdef M1K_WARPGROUPS
 
+// By threads 0 to 127: rows [low, high) of a tile as products take them, in parts of 64 columns,
+// zeros elsewhere.
+template <int columns, bool vectors>
+M1K_DEVICE void copy_swizzled(int thread, unsigned char *to, const bf16 *from, int stride, int low,
+                              int high) {
+  constexpr int kTile = 64, kHalfBytes = kTile * kSwizzledRow; // 64 columns
+  constexpr int kPieces = columns / 8, kRows = 128 / kPieces;  // at once
+  int first = thread / kPieces, piece = thread % kPieces;
+  if (vectors && aligned16(from)) {
+    to += piece / 8 * kHalfBytes + first * kSwizzledRow + ((piece % 8 ^ first % 8) << 4);
+    const bf16 *row = from + first * stride + piece * 8;
+#pragma unroll
+    for (int i = 0; i < kTile; i += kRows) {
+      bool valid = first + i >= low && first + i < high;
+      copy_async16(to + i * kSwizzledRow, valid ? row : from, valid);
+      row += kRows * stride;
+    }
+  } else {
+    for (int i = thread; i < kTile * columns; i += 128) {
+      int t = i / columns, j = i % columns;
+      *reinterpret_cast<bf16 *>(to + j / 64 * kHalfBytes + t * kSwizzledRow +
+                                ((j / 8 % 8 ^ t % 8) << 4) + j % 8 * 2) =
+          t >= low && t < high ? from[t * stride + j] : from_float<bf16>(0.0f);
+    }
+  }
+}
+
 template <class F> struct DeltaWarpgroup {
   using R = DeltaTraits<F>;
   static constexpr int kTile = R::kTile, kSteps = R::kSteps, kColumns = 64, kVRow = kColumns + 8;
@@ -66,30 +93,6 @@ template <class F> struct DeltaWarpgroup {
               make_uint4(0, 0, 0, 0);
   }
 
-  // By the warps that copy, thread 0 to 127 of them: rows [low, high) of a tile, zeros elsewhere.
-  template <bool vectors>
-  M1K_DEVICE static void copy_swizzled(int thread, unsigned char *to, const bf16 *from, int stride,
-                                       int low, int high) {
-    constexpr int kPieces = F::kK / 8, kRows = 128 / kPieces; // at once
-    int first = thread / kPieces, piece = thread % kPieces;
-    if (vectors && aligned16(from)) {
-      to += piece / 8 * kHalfBytes + first * kSwizzledRow + ((piece % 8 ^ first % 8) << 4);
-      const bf16 *row = from + first * stride + piece * 8;
-#pragma unroll
-      for (int i = 0; i < kTile; i += kRows) {
-        bool valid = first + i >= low && first + i < high;
-        copy_async16(to + i * kSwizzledRow, valid ? row : from, valid);
-        row += kRows * stride;
-      }
-    } else {
-      for (int i = thread; i < kTile * F::kK; i += 128) {
-        int t = i / F::kK, j = i % F::kK;
-        *reinterpret_cast<bf16 *>(to + j / 64 * kHalfBytes + t * kSwizzledRow +
-                                  ((j / 8 % 8 ^ t % 8) << 4) + j % 8 * 2) =
-            t >= low && t < high ? from[t * stride + j] : from_float<bf16>(0.0f);
-      }
-    }
-  }
   M1K_DEVICE void copy_record(int thread, unsigned char *stage, const unsigned char *record) const {
 #pragma unroll
     for (int i = 0; i < 3 * R::kBlocks; i += 4) {
@@ -295,7 +298,7 @@ M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, const bf16 *v, typ
   constexpr int kTile = R::kTile, kSlices = F::kV / D::kColumns;
   static_assert(F::kV % D::kColumns == 0, "whole tiles");
   int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
+  if (sequence >= dims.sequences || R::passes(dims))
     return;
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)
@@ -323,9 +326,9 @@ M1K_DEVICE void delta_warpgroup(const bf16 *q, const bf16 *k, const bf16 *v, typ
       barrier_wait(block.empty(index), parity);
       unsigned char *stage = block.stages + index * D::kStageBytes;
       int low = low_of(i), high = high_of(i);
-      D::template copy_swizzled<F::kKStride % 8 == 0>(thread, stage, keys + row_of(i) * F::kKStride,
-                                                      F::kKStride, low, high);
-      D::template copy_swizzled<F::kQStride % 8 == 0>(
+      copy_swizzled<F::kK, F::kKStride % 8 == 0>(thread, stage, keys + row_of(i) * F::kKStride,
+                                                 F::kKStride, low, high);
+      copy_swizzled<F::kK, F::kQStride % 8 == 0>(
           thread, stage + D::kKeyBytes, queries + row_of(i) * F::kQStride, F::kQStride, low, high);
       copy_rows<D::kColumns, D::kVRow, F::kVStride % 8 == 0, 128>(
           thread, reinterpret_cast<bf16 *>(stage + D::kValues), values + row_of(i) * F::kVStride,

@@ -65,10 +65,10 @@ int warpgroup_bytes(const GatedDelta &f, int stages) {
   return 1024 + stages * (2 * rows + 3 * tiles + values + 4 * factor_bytes + 16);
 }
 
-// Stages of tiles for warpgroup products; 0: not on those. They are faster where a block has 64
-// columns anyway; tiles of 32 columns take less time than theirs (docs/performance.md).
-int stages_of(const GatedDelta &f, int warps, const Tuning &tuning) {
-  if (!tuning.warpgroups || warps != 4 || f.key_size != 128)
+// Stages of tiles for warpgroup products; 0: not on those.
+int stages_of(const GatedDelta &f, const Tuning &tuning) {
+  if (!tuning.warpgroups || f.key_size != 128 || f.value_size % 64 != 0 ||
+      chunks_bytes(f, 4) > tuning.block_shared_bytes)
     return 0;
   for (int stages : {3, 2})
     if (warpgroup_bytes(f, stages) <= tuning.block_shared_bytes)
@@ -76,15 +76,32 @@ int stages_of(const GatedDelta &f, int warps, const Tuning &tuning) {
   return 0;
 }
 
-void add_chunks(Description &description, const GatedDelta &f, int warps, int stages,
-                const std::string &symbol, const Tuning &tuning) {
-  const int64_t record = 3 * blocks_bytes + 4 * factor_bytes;
-  const char *header = stages ? "delta_warpgroup.cuh" : "delta_chunks.cuh";
-  Facts facts = common_facts(f);
-  facts.number("kSharedBytes", prepare_bytes(f));
-  Parameters parameters;
-  parameters.input(f.q_type, "q");
-  parameters.input(f.k_type, "k");
+// As in delta_overlap_warpgroup.cuh: the memory of a group that makes records, a record, the memory
+// of a chain's block.
+int group_bytes(const GatedDelta &f) {
+  return prepare_bytes(f) + chunk * (f.value_size + 8) * 2 + factor_bytes;
+}
+int64_t overlap_record_bytes(const GatedDelta &f) {
+  return chunk * 2 * int64_t(f.key_size + f.value_size) + blocks_bytes + 3 * factor_bytes + 16;
+}
+int chain_bytes(const GatedDelta &f) {
+  const int rows = chunk * f.key_size * 2, columns = chunk * 64 * 2;
+  const int input = int(round_up(2 * rows + columns + 2 * factor_bytes, 1024));
+  const int output = int(round_up(rows + columns + factor_bytes, 1024));
+  const int left = 4 * (f.key_size / 16 + chunk / 16) * 512;
+  return 1024 + 3 * (input + 16) + 2 * (output + 16) + 2 * (left + 16);
+}
+
+// Of how many sequences the chains, of 64 columns of the state, leave half of the chip to those who
+// make records for them; more take less time with less work before the chains
+// (docs/performance.md).
+int few_sequences(const GatedDelta &f, const Tuning &tuning) {
+  if (group_bytes(f) > tuning.block_shared_bytes || chain_bytes(f) > tuning.block_shared_bytes)
+    return 0;
+  return tuning.multiprocessors / 2 / (f.heads * (f.value_size / 64));
+}
+
+void add_prepare_parameters(Parameters &parameters, const GatedDelta &f) {
   parameters.input(f.a_type, "a");
   parameters.input(f.b_type, "b");
   parameters.vector("decay");
@@ -92,8 +109,76 @@ void add_chunks(Description &description, const GatedDelta &f, int warps, int st
   parameters.batch("sequence_starts");
   parameters.add("unsigned char", "workspace");
   parameters.add("unsigned char", "temporary");
+}
+void add_state_parameters(Parameters &parameters, const GatedDelta &f) {
+  parameters.add(name_of(f.state_type), "state");
+  parameters.batch("sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(f.out_type), "out");
+  parameters.add("const unsigned char", "workspace");
+  parameters.add("const unsigned char", "temporary");
+}
+
+// Scratch that launches share of which each step's are one kind.
+void reserve(Description &description, const GatedDelta &f, int64_t record) {
+  description.workspace_bytes = std::max(description.workspace_bytes, f.heads * record);
+  description.temporary_bytes_per_row =
+      std::max(description.temporary_bytes_per_row, ceil_div(f.heads * record, chunk));
+}
+
+// Launches for steps of at most so many sequences, which others pass by.
+void add_overlap(Description &description, const GatedDelta &f, int most, const std::string &suffix,
+                 const std::string &symbol, const Tuning &tuning) {
+  const char *header = "delta_overlap_warpgroup.cuh";
+  const int chains = f.heads * (f.value_size / 64),
+            groups = std::min(4, tuning.block_shared_bytes / group_bytes(f));
+  Facts facts = common_facts(f);
+  facts.number("kMost", most);
+  facts.number("kGroups", groups);
+  facts.number("kChains", chains);
+  facts.number("kSharedBytes", groups * group_bytes(f));
+  Parameters parameters;
+  parameters.input(f.q_type, "q");
+  parameters.input(f.k_type, "k");
+  parameters.input(f.v_type, "v");
+  add_prepare_parameters(parameters, f);
+  Kernel records = make_kernel(symbol + "_prepare" + suffix, header, "delta_records", facts,
+                               parameters, 128 * groups, 1, /*launches_successor=*/true);
+  records.shared_bytes = groups * group_bytes(f);
+  records.grid_x = tuning.multiprocessors;
+  description.kernels.push_back(records);
+
+  facts = common_facts(f);
+  facts.number("kMost", most);
+  facts.number("kSharedBytes", chain_bytes(f));
+  parameters = {};
+  parameters.input(f.q_type, "q");
+  parameters.input(f.k_type, "k");
+  add_state_parameters(parameters, f);
+  Kernel chain =
+      make_kernel(symbol + "_chunks" + suffix, header, "delta_chain", facts, parameters, 384, 1);
+  chain.shared_bytes = chain_bytes(f);
+  chain.grid_x = chains * most;
+  chain.launch_early = true;
+  description.kernels.push_back(chain);
+  reserve(description, f, overlap_record_bytes(f));
+}
+
+// Launches for steps of at least so many sequences, with warpgroup products where `stages` is not
+// 0.
+void add_chunks(Description &description, const GatedDelta &f, int warps, int stages, int fewest,
+                const std::string &suffix, const std::string &symbol, const Tuning &tuning) {
+  const char *header = stages ? "delta_warpgroup.cuh" : "delta_chunks.cuh";
+  Facts facts = common_facts(f);
+  facts.number("kFewest", fewest);
+  facts.number("kSharedBytes", prepare_bytes(f));
+  Parameters parameters;
+  parameters.input(f.q_type, "q");
+  parameters.input(f.k_type, "k");
+  add_prepare_parameters(parameters, f);
   Kernel prepare =
-      make_kernel(symbol + "_prepare", header, "delta_prepare", facts, parameters, 128,
+      make_kernel(symbol + "_prepare" + suffix, header, "delta_prepare", facts, parameters, 128,
                   std::min(6, std::max(1, blocks_per_multiprocessor(tuning, prepare_bytes(f)))));
   prepare.shared_bytes = prepare_bytes(f);
   prepare.domain = Domain::tokens;
@@ -103,6 +188,7 @@ void add_chunks(Description &description, const GatedDelta &f, int warps, int st
 
   const int shared = std::max(chunks_bytes(f, warps), stages ? warpgroup_bytes(f, stages) : 0);
   facts = common_facts(f);
+  facts.number("kFewest", fewest);
   facts.number("kWarps", warps);
   if (stages)
     facts.number("kStages", stages);
@@ -111,23 +197,26 @@ void add_chunks(Description &description, const GatedDelta &f, int warps, int st
   parameters.input(f.q_type, "q");
   parameters.input(f.k_type, "k");
   parameters.input(f.v_type, "v");
-  parameters.add(name_of(f.state_type), "state");
-  parameters.batch("sequence_starts");
-  parameters.batch("slots");
-  parameters.batch("positions");
-  parameters.add(name_of(f.out_type), "out");
-  parameters.add("const unsigned char", "workspace");
-  parameters.add("const unsigned char", "temporary");
+  add_state_parameters(parameters, f);
   Kernel chunks =
-      make_kernel(symbol + "_chunks", header, stages ? "delta_warpgroup" : "delta_chunks", facts,
-                  parameters, stages ? 384 : 64 * warps + 32, 1);
+      make_kernel(symbol + "_chunks" + suffix, header, stages ? "delta_warpgroup" : "delta_chunks",
+                  facts, parameters, stages ? 384 : 64 * warps + 32, 1);
   chunks.shared_bytes = shared;
   chunks.domain = Domain::sequences;
   chunks.grid_x = f.heads * (f.value_size / (16 * warps));
   chunks.rows_per_group = 1;
   description.kernels.push_back(chunks);
-  description.workspace_bytes = f.heads * record;
-  description.temporary_bytes_per_row = f.heads * record / chunk;
+  reserve(description, f, 3 * blocks_bytes + 4 * factor_bytes);
+}
+
+// With warpgroup products, launches for few sequences and for many where there are such steps.
+void add_tiles(Description &description, const GatedDelta &f, int warps, const std::string &symbol,
+               const Tuning &tuning) {
+  const int stages = stages_of(f, tuning), few = stages ? few_sequences(f, tuning) : 0;
+  if (few > 0)
+    add_overlap(description, f, few, "_to_" + std::to_string(few), symbol, tuning);
+  add_chunks(description, f, stages ? 4 : warps, stages, few + 1,
+             few > 0 ? "_from_" + std::to_string(few + 1) : "", symbol, tuning);
 }
 
 } // namespace
@@ -143,7 +232,7 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   if (!description.error.empty())
     return description;
   if (int warps = f.decode ? 0 : warps_of(f, tuning)) {
-    add_chunks(description, f, warps, stages_of(f, warps, tuning), symbol, tuning);
+    add_tiles(description, f, warps, symbol, tuning);
     return description;
   }
   // As in GatedDeltaTraits.

@@ -226,10 +226,14 @@ Description describe(const GatedRmsNorm &facts, const std::string &symbol,
 /// m1.gated_delta: the gated delta rule, q and k normalised inside. One launch, token by token:
 ///   q, k, v, a, b, decay, [dt_bias], state, sequence_starts, slots, positions → out
 /// Prefill with q, k, v and out in bf16 and sizes that tensor cores take is two launches, over
-/// tiles of 64 tokens, with warpgroup products where a block has 64 columns of the state and keys
-/// have 128:
+/// tiles of 64 tokens:
 ///   prepare: q, k, a, b, decay, [dt_bias], sequence_starts → workspace, temporary
 ///   chunks:  q, k, v, state, sequence_starts, slots, positions, workspace, temporary → out
+/// With warpgroup products, where keys have 128 columns and values whole blocks of 64, two more
+/// stand before them for steps of few sequences, of which chunks begins while prepare runs; these
+/// and those pass each other's steps by:
+///   prepare: q, k, v, a, b, decay, [dt_bias], sequence_starts → workspace, temporary
+///   chunks:  q, k, state, sequence_starts, slots, positions, workspace, temporary → out
 /// `heads` value heads; q and k have key_heads heads of key_size columns, each for heads /
 /// key_heads neighbouring value heads. a, b, decay, dt_bias have `heads`. state
 /// [slots][heads][key_size][value_size]. key_size 1..256.

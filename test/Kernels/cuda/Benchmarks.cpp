@@ -591,6 +591,7 @@ std::vector<Case> benchmarks() {
   cases.push_back(delta_bench("1 × 2048", {1, 2048}, 16, f32, false, 24));
   cases.push_back(delta_bench("1 × 16384", {1, 16384}, 16, f32, false, 180));
   cases.push_back(delta_bench("8 × 2048", {8, 2048}, 16, f32, false, 190));
+  cases.push_back(delta_bench("1 × 2048, 32 heads", {1, 2048}, 32, f32, false, 36));
   cases.push_back(delta_bench("1 × 16384, 32 heads", {1, 16384}, 32, f32, false, 270));
   cases.push_back(delta_bench("8 × 2048, 32 heads", {8, 2048}, 32, f32, false, 300));
   cases.push_back(delta_bench("512, f32 state", {512, 1}, 16, f32, true, 710));

@@ -166,7 +166,10 @@ std::string name_of(const DeltaProblem &p) {
   auto type = [](Type t) { return t == Type::f32 ? "f32" : t == Type::bf16 ? "bf16" : "f16"; };
   return std::string(type(p.type)) + "/" + type(p.state_type) + " " + std::to_string(p.heads) +
          "/" + std::to_string(p.key_heads) + " of " + std::to_string(p.key_size) + "×" +
-         std::to_string(p.value_size) + (p.warpgroups ? "" : ", no warpgroups");
+         std::to_string(p.value_size) +
+         (!p.warpgroups             ? ", no warpgroups"
+          : p.multiprocessors > 132 ? ", overlapped"
+                                    : "");
 }
 
 Case delta_case(const std::string &label, bool smoke, DeltaProblem p,
@@ -370,6 +373,28 @@ Case chunked_case(DeltaProblem p, int length, int cut1, int cut2) {
           }};
 }
 
+// However the launches happen to overlap, and whatever is in their memory, every bit is the same.
+Case repeated_case(DeltaProblem p, const std::vector<int> &lengths) {
+  p.batch = make_batch(lengths, std::vector<int>(lengths.size(), 3));
+  return {"gated_delta again and again " + name_of(p), false, [=](Context &context) mutable {
+            if (!context.prepare(p.description(false)))
+              return;
+            p.fill(19);
+            p.put(context);
+            std::vector<char> out, state;
+            for (int i = 0; i < 50; ++i) {
+              context.upload();
+              p.launch(context);
+              std::vector<char> out_now = context.read_raw("out"),
+                                state_now = context.read_raw("state");
+              context.require(i == 0 || (out_now == out && state_now == state),
+                              "launch " + std::to_string(i) + " differs from the one before");
+              out = std::move(out_now);
+              state = std::move(state_now);
+            }
+          }};
+}
+
 DeltaProblem problem(Type type, Type state_type, int heads, int key_heads, int key_size,
                      int value_size) {
   DeltaProblem p;
@@ -408,14 +433,19 @@ std::vector<Case> delta_cases() {
     p.decay = 60;
     cases.push_back(delta_case("large decay", false, p, ragged, past, false));
   }
-  // Tiles: around their length, all of one sequence, many sequences in one. On a chip so small that
-  // a block takes many columns, with warpgroup products and without.
-  for (bool warpgroups : {true, false}) {
+  // Tiles: around their length, all of one sequence, many sequences in one. For a chip so small
+  // that a block takes many columns, with warpgroup products and without, and for one so large that
+  // the sequences are few on it.
+  struct Chip {
+    bool warpgroups;
+    int multiprocessors;
+  };
+  for (Chip chip : {Chip{true, 6}, Chip{false, 6}, Chip{true, 1200}}) {
     DeltaProblem p = problem(bf16, f32, 4, 2, 128, 128), two = problem(bf16, f32, 2, 1, 128, 64),
                  small_state = problem(bf16, bf16, 2, 2, 128, 192);
     for (DeltaProblem *each : {&p, &two, &small_state}) {
-      each->warpgroups = warpgroups;
-      each->multiprocessors = 6;
+      each->warpgroups = chip.warpgroups;
+      each->multiprocessors = chip.multiprocessors;
     }
     DeltaProblem misaligned = p;
     misaligned.offset = 3;
@@ -439,6 +469,9 @@ std::vector<Case> delta_cases() {
     cases.push_back(delta_case("one tile", false, p, {64}, {0}, false));
     cases.push_back(delta_case("few tokens", false, p, {5}, {2}, false));
     cases.push_back(delta_case("ragged", true, p, ragged, past, false));
+    cases.push_back(delta_case("many", false, p, std::vector<int>(9, 33), decoded, false));
+    cases.push_back(delta_case("long", false, p, {3000}, {0}, false));
+    cases.push_back(repeated_case(p, {700, 40, 333}));
     cases.push_back(
         delta_case("narrow values", false, problem(bf16, bf16, 6, 3, 64, 48), ragged, past, false));
     cases.push_back(separate_case(problem(bf16, f32, 2, 1, 64, 64), {20, 15, 70, 9}, 1));

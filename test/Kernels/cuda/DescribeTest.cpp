@@ -436,13 +436,14 @@ TEST(Describe, FitsSmallChips) {
     }
 }
 
-// The gated delta rule takes warpgroup products where its blocks have 64 columns of the state, so
-// many that one sequence of such spreads over a third of the chip, and keys of 128. The launch that
-// prepares tiles, which lays them out for those products, is then of the same kind.
+// The gated delta rule takes warpgroup products where keys have 128 columns and values whole blocks
+// of 64. Then steps of so few sequences that their chains of such blocks leave half of the chip
+// have launches of their own, of which the second begins early.
 TEST(Describe, GatedDeltaTakesWarpgroupProducts) {
   auto kinds = [](int heads, int key_size, int value_size, bool warpgroups) {
     GatedDelta f = qwen_delta();
     f.heads = heads;
+    f.key_heads = 1;
     f.key_size = key_size;
     f.value_size = value_size;
     Tuning tuning;
@@ -452,17 +453,33 @@ TEST(Describe, GatedDeltaTakesWarpgroupProducts) {
     std::string result;
     for (const Kernel &kernel : d.kernels) {
       EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
-      result += architecture_of(kernel.source, "sm_90") + " " + std::to_string(kernel.grid_x) + " ";
+      result += kernel.symbol + " " + architecture_of(kernel.source, "sm_90") + " " +
+                std::to_string(kernel.grid_x) + (kernel.launch_early ? " early; " : "; ");
     }
     return result;
   };
-  EXPECT_EQ(kinds(32, 128, 128, true), "sm_90a 32 sm_90a 64 ");
-  EXPECT_EQ(kinds(32, 128, 192, true), "sm_90a 32 sm_90a 96 ");
-  EXPECT_EQ(kinds(16, 128, 128, true), "sm_90 16 sm_90 64 ");
-  EXPECT_EQ(kinds(32, 64, 128, true), "sm_90 32 sm_90 64 ");
-  EXPECT_EQ(kinds(32, 128, 96, true), "sm_90 32 sm_90 96 ");
-  EXPECT_EQ(kinds(32, 256, 128, true), "sm_90 32 sm_90 128 ");
-  EXPECT_EQ(kinds(32, 128, 128, false), "sm_90 32 sm_90 64 ");
+  EXPECT_EQ(kinds(32, 128, 128, true), "k_prepare_to_1 sm_90a 132; k_chunks_to_1 sm_90a 64 early; "
+                                       "k_prepare_from_2 sm_90a 32; k_chunks_from_2 sm_90a 64; ");
+  EXPECT_EQ(kinds(16, 128, 128, true), "k_prepare_to_2 sm_90a 132; k_chunks_to_2 sm_90a 64 early; "
+                                       "k_prepare_from_3 sm_90a 16; k_chunks_from_3 sm_90a 32; ");
+  EXPECT_EQ(kinds(32, 128, 192, true), "k_prepare sm_90a 32; k_chunks sm_90a 96; ");
+  EXPECT_EQ(kinds(16, 128, 128, false), "k_prepare sm_90 16; k_chunks sm_90 64; ");
+  EXPECT_EQ(kinds(32, 64, 128, true), "k_prepare sm_90 32; k_chunks sm_90 64; ");
+  EXPECT_EQ(kinds(32, 128, 96, true), "k_prepare sm_90 32; k_chunks sm_90 96; ");
+  EXPECT_EQ(kinds(32, 256, 128, true), "k_prepare sm_90 32; k_chunks sm_90 128; ");
+  EXPECT_EQ(kinds(32, 128, 128, false), "k_prepare sm_90 32; k_chunks sm_90 64; ");
+}
+
+// Scratch of a step's tokens holds the records of its whole tiles, whatever the heads.
+TEST(Describe, GatedDeltaReservesWholeRecords) {
+  for (int heads : {1, 2, 3, 16}) {
+    GatedDelta f = qwen_delta();
+    f.heads = heads;
+    f.key_heads = 1;
+    Description d = describe(f, "k");
+    EXPECT_EQ(d.error, "");
+    EXPECT_GE(d.temporary_bytes_per_row * 64, d.workspace_bytes) << heads;
+  }
 }
 
 // Prompt chunks take warpgroup products where the chip and the head size have them, in code that

@@ -425,7 +425,14 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
     config.blockDim = dim3{unsigned(kernel.threads), 1, 1};
     config.dynamicSmemBytes = size_t(kernel.shared_bytes);
     config.stream = static_cast<cudaStream_t>(stream);
-    cudaLaunchAttribute cooperative = {};
+    cudaLaunchAttribute cooperative = {}, early = {};
+    // The first launch of a step is never early.
+    if (kernel.launch_early && entry != current.front()) {
+      early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      early.val.programmaticStreamSerializationAllowed = 1;
+      config.attrs = &early;
+      config.numAttrs = 1;
+    }
     if (kernel.cooperative) {
       int multiprocessors = 0;
       check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0),

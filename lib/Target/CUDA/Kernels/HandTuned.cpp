@@ -604,7 +604,7 @@ static mk::AttentionStep attentionStep(const KernelSpec &write, const KernelSpec
       error = "what is turned and written has another type than what attends";
   if (has(write, "q")) {
     facts.attention.q_stride = stride(write, "q");
-    facts.turned = columns(write, "table");
+    facts.turned = columnsOf(write, "table");
     facts.table_stride = stride(write, "table");
   }
   facts.k_stride = stride(write, "k");
