@@ -279,7 +279,7 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::T *k,
           return;
         __threadfence();
         const long long row = sequence_starts[here.sequence];
-        join_parts<F>(of, heads, workspace, spare + F::kGroup, spare,
+        join_parts<F>(of, heads, workspace, spare + heads, spare,
                       out + row * F::kOutStride + head * kD);
       }
     }

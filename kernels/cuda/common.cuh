@@ -129,10 +129,10 @@ template <int id, int threads> M1K_DEVICE void named_barrier() {
 
 // Programmatic dependent launch, on sm_90 and newer. Kernels let their successor be launched at
 // once, products with scales of rows when they have their sums (linear.cuh), decode steps of scans
-// with their neighbours when their inputs are there (update.cuh, delta_update.cuh). A successor
-// that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier kernel of the step,
-// whose first one is never early, and then waits until all of them have ended and what they wrote
-// is there.
+// and of attention with their neighbours when their inputs are there (update.cuh, delta_update.cuh,
+// attention_decode.cuh). A successor that is (m1k::cuda::Kernel::launch_early) may do what depends
+// on no earlier kernel of the step, whose first one is never early, and then waits until all of
+// them have ended and what they wrote is there.
 M1K_DEVICE void launch_successor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");

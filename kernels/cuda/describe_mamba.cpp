@@ -245,9 +245,10 @@ Description describe_update(const ScanFacts &s, const ScanNeighbours &n, const s
                                      : share(candidate) > share(channels))
         channels = candidate;
     channels = std::min(channels, s.channels);
-    // Where whole units are more channels than wanted, more threads take them, not further passes.
+    // Where whole units are more channels than wanted, more threads take them, not further passes,
+    // as long as a block has no more than those 24 warps.
     if (small_states)
-      threads = std::max(threads, int(round_up(ceil_div(channels * lanes, passes), 32)));
+      threads = std::clamp(int(round_up(ceil_div(channels * lanes, passes), 32)), threads, 24 * 32);
   }
   if (wide && shared_channels(s) % (s.x_repeat * s.x_group) != 0) {
     description.error = "x repeats " + std::to_string(s.x_repeat) +

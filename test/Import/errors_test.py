@@ -276,6 +276,9 @@ CASES = [
     # What a shared block needs, and sizes that follow from others.
     ("zamba2", ['config:layers_block_type=["mamba", "attention"]'], r"config\.json: field 'layers_block_type': expected mamba or hybrid, got attention in layer 1"),
     ("zamba2", ['config:layer_types=["hybrid", "mamba"]'], r"config\.json: field 'layer_types': differs from 'layers_block_type'"),
+    # Lists that are longer than a message quotes differ where they end.
+    ("zamba2", ["config:num_hidden_layers=54", "config:layers_block_type=" + json.dumps(["hybrid"] + ["mamba"] * 53), "config:layer_types=" + json.dumps(["hybrid"] + ["mamba"] * 52 + ["hybrid"])],
+     r"config\.json: field 'layer_types': differs from 'layers_block_type'"),
     ("zamba2", ["config:layers_block_type=null"], r"config\.json: field 'layers_block_type': expected a value, got null"),
     ("zamba2", ["config:hybrid_layer_ids=[0]"], r"config\.json: field 'hybrid_layer_ids': expected the hybrid layers of 'layers_block_type', got \[0\]"),
     ("zamba2", ["config:num_attention_heads=3"], r"config\.json: field 'num_attention_heads': expected a divisor of 2 · hidden_size 128, got 3"),

@@ -114,10 +114,9 @@ Status checkNames(const std::vector<std::string> &names, const std::vector<Field
     std::string others;
     for (const std::string &name : names)
       others += (others.empty() ? "" : ", ") + name;
-    return error(
-        StatusCode::invalidArgument,
-        "neither JSON nor CSV whose first line names the field \"%s\" (it holds: %s)%s",
-        wanted.c_str(), shortened(others, 200).c_str(), hint);
+    return error(StatusCode::invalidArgument,
+                 "neither JSON nor CSV whose first line names the field \"%s\" (it holds: %s)%s",
+                 wanted.c_str(), shortened(others, 200).c_str(), hint);
   }
   return {};
 }

@@ -71,7 +71,7 @@ private:
     if (config.mentions(field) && !config.has(field))
       config.error(field) << "expected a value, got null";
     if (renamed && config.has("layers_block_type") &&
-        Fields::text(*config.find("layers_block_type")) != Fields::text(*config.find(field)))
+        *config.find("layers_block_type") != *config.find(field))
       config.error(field) << "differs from 'layers_block_type'";
     if (config.has("hybrid_layer_ids") && !config.hasFailed() &&
         llvm::ArrayRef(config.integers("hybrid_layer_ids")) != llvm::ArrayRef(hybrids))

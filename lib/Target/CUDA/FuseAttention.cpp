@@ -29,12 +29,12 @@ AttentionSteps AttentionFuser::find(plan::LaunchOp split) {
   const auto joins = othersOf(split.getBuffers().back(), split);
   if (!cache || joins.size() != 1 || !joins[0])
     return {};
-  // What is written is read here alone, and nowhere else before.
+  // What is written is read here alone, and behind that.
   SmallVector<plan::LaunchOp> writers;
   for (auto state : function.getOps<plan::StateOp>())
     if (state.getState() == cache.getState())
       writers.append(othersOf(state, split));
-  if (writers.size() != 1)
+  if (writers.size() != 1 || !writers[0] || !writers[0]->isBeforeInBlock(split))
     return {};
   steps.combine = joins[0];
   steps.write = pass.stepOf(writers[0]);

@@ -1,5 +1,6 @@
 // What the parts of plan-fuse-launches share: launches and what takes their place, the pass as its
-// parts see it, and the parts that gather launches around scans and products and chain products.
+// parts see it, and the parts that gather launches around scans, products and attention, and chain
+// products.
 #ifndef M1C_TARGET_CUDA_LAUNCHFUSION_H
 #define M1C_TARGET_CUDA_LAUNCHFUSION_H
 

@@ -298,8 +298,9 @@ void Engine::learnLength(Track &track, FinishReason reason) {
     // next ones less time, so that they were cut, too.
     const bool cut = reason == FinishReason::dropped || reason == FinishReason::failed;
     const double most = wish.closeMaxTokens;
-    const double length =
-        !cut ? said : closings ? std::min(most, std::max(said, closingLength) + 1) : most;
+    const double length = !cut       ? said
+                          : closings ? std::min(most, std::max(said, closingLength) + 1)
+                                     : most;
     constexpr double newestShare = 0.1;
     closingLength = closings ? (1 - newestShare) * closingLength + newestShare * length : length;
     ++closings;

@@ -334,6 +334,30 @@ TEST(Describe, GridCoversTheChannels) {
       }
 }
 
+// A block has whole units of a convolution's heads that repeat, which may be more channels than
+// threads.
+TEST(Describe, UpdatesWithConvolutionFitBlocks) {
+  for (Type state : {Type::f32, Type::bf16})
+    for (int states : {16, 64, 128, 256})
+      for (int repeat : {2, 6}) {
+        SelectiveScan f = m1_scan();
+        f.decode = true;
+        f.state_type = state;
+        f.d_state = states;
+        f.x_columns = 8 * states;
+        f.d_inner = f.x_columns * repeat;
+        f.b_heads = 8;
+        f.c_heads = 8 * repeat;
+        ScanNeighbours neighbours;
+        neighbours.conv.width = 4;
+        neighbours.conv.channels = f.x_columns;
+        Description d = describe(f, neighbours, "k");
+        ASSERT_EQ(d.error, "");
+        EXPECT_LE(d.kernels[0].threads, 1024);
+        EXPECT_EQ(d.kernels[0].threads % 32, 0);
+      }
+}
+
 // A prompt's scan has a launch for few sequences, with a block a multiprocessor of one sequence's
 // channels, and one for many, from the number on that fills the chip; each step is one's.
 TEST(Describe, ScansOfFewAndOfManySequences) {
