@@ -297,9 +297,12 @@ void Engine::learnLength(Track &track, FinishReason reason) {
     // One that was cut says only that closing takes longer. Taken at its word it would leave the
     // next ones less time, so that they were cut, too.
     const bool cut = reason == FinishReason::dropped || reason == FinishReason::failed;
-    const double most = wish.closeMaxTokens;
-    const double length =
-        !cut ? said : closings ? std::min(most, std::max(said, closingLength) + 1) : most;
+    double length = said;
+    if (cut) {
+      const double most = std::max(1.0, double(wish.closeMaxTokens));
+      const double longer = std::max(said, closingLength) + 1;
+      length = closings ? std::max(closingLength, std::min(longer, most)) : most;
+    }
     constexpr double newestShare = 0.1;
     closingLength = closings ? (1 - newestShare) * closingLength + newestShare * length : length;
     ++closings;
