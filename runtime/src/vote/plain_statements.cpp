@@ -81,21 +81,24 @@ std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
 // Doubts, conditions, comparisons, other numbers, and what a step of a derivation says.
 bool saysMore(const Words &words) {
   static const std::set<std::string> more = {
-      "would",      "could",   "should",  "may",      "can",       "let",        "consider",
-      "check",      "try",     "when",    "while",    "until",     "before",     "after",
-      "ago",        "than",    "least",   "most",     "between",   "more",       "less",
-      "fewer",      "from",    "case",    "step",     "note",      "recall",     "example",
-      "however",    "wait",    "but",     "first",    "second",    "next",       "then",
-      "each",       "every",   "because", "since",    "given",     "times",      "twice",
-      "thrice",     "half",    "third",   "quarter",  "double",    "triple",     "two",
-      "three",      "four",    "five",    "six",      "seven",     "eight",      "nine",
-      "ten",        "dozen",   "hundred", "thousand", "million",   "billion",    "one",
-      "another",    "other",   "either",  "or",       "where",     "which",      "who",
-      "originally", "extra",   "already", "usually",  "initially", "additional", "still",
-      "i",          "we",      "you",     "my",       "our",       "us",         "also",
-      "both",       "for",     "by",      "minus",    "plus",      "hmm",        "question",
-      "problem",    "formula", "rule",    "theorem",  "as",        "digits",     "values",
-      "degree",     "answer",  "per",     "start",    "beginning", "let"};
+      "would",      "could",    "should",  "may",      "can",        "let",        "consider",
+      "check",      "try",      "when",    "while",    "until",      "before",     "after",
+      "ago",        "than",     "least",   "most",     "between",    "more",       "less",
+      "fewer",      "from",     "case",    "step",     "note",       "recall",     "example",
+      "however",    "wait",     "but",     "first",    "second",     "next",       "then",
+      "each",       "every",    "because", "since",    "given",      "times",      "twice",
+      "thrice",     "half",     "third",   "quarter",  "double",     "triple",     "two",
+      "three",      "four",     "five",    "six",      "seven",      "eight",      "nine",
+      "ten",        "dozen",    "hundred", "thousand", "million",    "billion",    "one",
+      "another",    "other",    "either",  "or",       "where",      "which",      "who",
+      "originally", "extra",    "already", "usually",  "initially",  "additional", "still",
+      "i",          "we",       "you",     "my",       "our",        "us",         "also",
+      "both",       "for",      "by",      "minus",    "plus",       "hmm",        "question",
+      "problem",    "formula",  "rule",    "theorem",  "as",         "digits",     "values",
+      "degree",     "answer",   "per",     "start",    "beginning",  "nobody",     "none",
+      "nothing",    "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",
+      "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
+      "claims",     "claimed",  "guess",   "mistake",  "naive"};
   return denies(words) || countsParts(words) || among(words, more);
 }
 
