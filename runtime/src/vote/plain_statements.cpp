@@ -237,8 +237,11 @@ std::optional<std::string> plainStatement(std::string_view text) {
     return value->content;
   if (subject.size() > 3 && subject[0] == "each" && subject[1] == "of") // each of them
     subject.erase(subject.begin());
-  if (subject.empty() || general.count(subject[0]) || subject[0].size() == 1 || saysMore(subject) ||
-      saysMore(said) || (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
+  // Dogs have 4 legs.
+  const bool kind = subject.size() == 2 && subject[0].back() == 's' && subject[1] == "have";
+  if (subject.empty() || kind || general.count(subject[0]) || subject[0].size() == 1 ||
+      saysMore(subject) || saysMore(said) ||
+      (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
       !leads(before, value->time))
     return std::nullopt;
   if (const bool half = value->time && !behind.empty(); half) {
