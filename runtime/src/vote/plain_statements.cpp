@@ -98,7 +98,8 @@ bool saysMore(const Words &words) {
       "degree",     "answer",   "per",     "start",    "beginning",  "nobody",     "none",
       "nothing",    "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",
       "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
-      "claims",     "claimed",  "guess",   "mistake",  "naive"};
+      "claims",     "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",
+      "correct",    "sure",     "certain"};
   return denies(words) || countsParts(words) || among(words, more);
 }
 

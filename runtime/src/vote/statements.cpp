@@ -429,6 +429,10 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   const std::vector<std::string> words = wordsOf(plain);
   const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
                      (words[1] == "makes" || words[1] == "s");
+  static const std::set<std::string> remarks = {"sense", "why",     "correct", "right",
+                                                "sure",  "certain", "because", "since"};
+  if (makes && among(words, remarks)) // that's 100% correct
+    return std::nullopt;
   const bool sums =
       makes || (words.size() > 2 && words[0] == "all" && words[1] == "in" && words[2] == "all") ||
       (words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
