@@ -360,6 +360,11 @@ class Python(unittest.TestCase):
             with self.assertRaisesRegex(TypeError, r"got .*\.\.\.") as caught:
                 call()
             self.assertLess(len(str(caught.exception)), 300)
+        # Of integers that Python itself does not write the message is the same.
+        for call, what in ((lambda: m1rt.Model(ARTIFACT, threads=10**5000), "threads: expected an integer from 0"),
+                           (lambda: m1rt.answer_of([10**5000]), "expected a str, got")):
+            with self.assertRaisesRegex((TypeError, ValueError), what):
+                call()
 
     def test_votes(self):
         """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""

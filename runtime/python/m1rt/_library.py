@@ -26,7 +26,10 @@ _short.maxstring = _short.maxother = _short.maxlong = 200
 
 def shown(value: object) -> str:
     """A value for a message: its repr, without the middle where that is long."""
-    return _short.repr(value)
+    try:
+        return _short.repr(value)
+    except ValueError:  # of integers of more digits than Python writes
+        return f"<{type(value).__name__} of too many digits>"
 
 
 class ModelOptions(Structure):

@@ -213,7 +213,7 @@ def _ids(tokens: Iterable[int], what: str = "token ids") -> Any:
     except TypeError:
         raise TypeError(f"{what}: expected a sequence of integers, got {c.shown(tokens)}") from None
     if ids and (min(ids) < -2**31 or max(ids) >= 2**31):
-        raise ValueError(f"{what}: expected integers of 32 bits, got {min(ids) if min(ids) < -2**31 else max(ids)}")
+        raise ValueError(f"{what}: expected integers of 32 bits, got {c.shown(min(ids) if min(ids) < -2**31 else max(ids))}")
     return (c_int32 * len(ids))(*ids)
 
 
@@ -256,7 +256,7 @@ def _set(structure: Any, **values: Any) -> None:
             raise TypeError(f"{name}: expected a number, got {c.shown(value)}") from None
         if isinstance(value, int) and getattr(structure, name) != value:
             bits = 8 * ctypes.sizeof(dict((field[0], field[1]) for field in structure._fields_)[name])
-            raise ValueError(f"{name}: expected an integer from 0 to {2**bits - 1}, got {value}")
+            raise ValueError(f"{name}: expected an integer from 0 to {2**bits - 1}, got {c.shown(value)}")
 
 
 class Model:
@@ -632,7 +632,7 @@ class Engine:
         """n samples of every prompt."""
         prompts = _several(prompts)
         if not 1 <= _whole("n", n) <= _MOST_SAMPLES:  # before they are made
-            raise ValueError(f"n: expected 1 to {_MOST_SAMPLES} samples, got {n}")
+            raise ValueError(f"n: expected 1 to {_MOST_SAMPLES} samples, got {c.shown(n)}")
         completions = [Completion(place, [Sample() for _ in range(n)]) for place in range(len(prompts))]
         # Taking news of every sample at every step would cost more than a GPU's steps do.
         for update in self._run(prompts, n, params, 64):

@@ -296,16 +296,20 @@ void Engine::learnLength(Track &track, FinishReason reason) {
         std::max(1.0, double(track.generated - track.thought) - double(wish.closeTokens.size()));
     // One that was cut says only that closing takes longer. Taken at its word it would leave the
     // next ones less time, so that they were cut, too.
-    const bool cut = reason == FinishReason::dropped || reason == FinishReason::failed;
-    const double most = wish.closeMaxTokens;
-    const double length = !cut       ? said
-                          : closings ? std::min(most, std::max(said, closingLength) + 1)
-                                     : most;
+    const bool answered = reason == FinishReason::stopToken || reason == FinishReason::stopString ||
+                          reason == FinishReason::cancelled;
+    const bool cut = !answered && track.generated < track.limit && // as the deadline does
+                     track.tokens.size() <= limits.maxContext;
+    double length = said;
+    if (cut) {
+      const double most = std::max(1.0, double(wish.closeMaxTokens));
+      const double longer = std::max(said, closingLength) + 1;
+      length = closings ? std::max(closingLength, std::min(longer, most)) : most;
+    }
     constexpr double newestShare = 0.1;
     closingLength = closings ? (1 - newestShare) * closingLength + newestShare * length : length;
     ++closings;
-    answers += reason == FinishReason::stopToken || reason == FinishReason::stopString ||
-               reason == FinishReason::cancelled;
+    answers += answered;
   } else if (byItself) {
     learn(track.generated, true);
     ++track.request->ends;

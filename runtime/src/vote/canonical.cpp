@@ -2,6 +2,7 @@
 #include "vote/intervals.h"
 #include "vote/letters.h"
 #include "vote/relations.h"
+#include "vote/wording.h"
 
 #include <algorithm>
 #include <array>
@@ -84,11 +85,7 @@ std::string usualWording(std::string text) {
   for (const char *ending : {"st", "nd", "rd", "th"}) // January 5th
     if (text.size() > 3 && text[text.size() - 3] >= '0' && text[text.size() - 3] <= '9')
       (void)dropEnd(ending);
-  static const std::set<std::string> days = {
-      "monday",  "tuesday",   "wednesday", "thursday", "friday",  "saturday", "sunday",
-      "january", "february",  "march",     "april",    "may",     "june",     "july",
-      "august",  "september", "october",   "november", "december"};
-  if ((begins("on") || begins("in")) && days.count(text.substr(2)))
+  if ((begins("on") || begins("in")) && (isWeekday(text.substr(2)) || isMonth(text.substr(2))))
     text.erase(0, 2);
   if (begins("the") || begins("limit"))
     for (const char *said : {"limitdoesnotexist", "thelimitdoesnotexist"})

@@ -661,18 +661,23 @@ bool isBareAnswer(const std::string &text) {
   return formula || (formulas.empty() && isFormula(value) && startOfValue(value, 0) == 0);
 }
 
+// Signs that models think between.
+constexpr std::pair<std::string_view, std::string_view> kThoughts[] = {
+    {"<think>", "</think>"},     {"<thinking>", "</thinking>"},
+    {"<thought>", "</thought>"}, {"<reasoning>", "</reasoning>"},
+    {"[THINK]", "[/THINK]"},     {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"}};
+
 // The part of a text that its answer stands in, and whether all of it is the answer: tags say so,
 // or it is nothing but a value behind thoughts.
 std::pair<std::string, bool> answeringPart(const std::string &whole) {
   std::string text = whole;
   // What was thought counts where nothing is said behind it.
   size_t at = std::string::npos, begin = 0;
-  for (const std::string_view thought : {"</think>", "</thinking>", "</thought>", "</reasoning>",
-                                         "[/THINK]", "<|channel|>final<|message|>"})
-    if (const size_t found = whole.rfind(thought);
-        found != std::string::npos && found + thought.size() > begin) {
+  for (const auto &[open, close] : kThoughts)
+    if (const size_t found = whole.rfind(close);
+        found != std::string::npos && found + close.size() > begin) {
       at = found;
-      begin = found + thought.size();
+      begin = found + close.size();
     }
   if (at != std::string::npos) {
     const std::string said = whole.substr(begin), part = lastPart(ownTurn(said));
@@ -699,8 +704,10 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
 
 // Whether a text ends within its thoughts.
 bool isThinking(const std::string &whole) {
-  const size_t open = whole.rfind("<think>");
-  return open != std::string::npos && whole.find("</think>", open) == std::string::npos;
+  return std::any_of(std::begin(kThoughts), std::end(kThoughts), [&](const auto &signs) {
+    const size_t open = whole.rfind(signs.first);
+    return open != std::string::npos && whole.find(signs.second, open) == std::string::npos;
+  });
 }
 
 } // namespace

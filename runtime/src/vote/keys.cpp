@@ -228,7 +228,7 @@ std::optional<std::string> rationalKey(const Expression &e) {
   return residuesKey(*first, *second);
 }
 
-// To sixty digits.
+// To twelve digits.
 std::string rounded(long double x) {
   char text[32];
   auto [end, error] =
@@ -294,7 +294,7 @@ std::optional<uint64_t> radicalPower(const Expression &e, uint64_t p) {
 }
 
 // Of a real value that only such a power tells from a rational one: \sqrt{10^{20}+1} is 10^{10} to
-// sixty digits. Nothing for others.
+// twenty digits. Nothing for others.
 std::optional<std::string> radicalKey(const Expression &e, long double value) {
   constexpr long double large = 1e9L, largest = 1e18L;
   const auto fraction = nearFraction(value);

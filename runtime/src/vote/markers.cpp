@@ -128,8 +128,8 @@ void addForeign(const std::string &lower, std::vector<size_t> &found) {
     each(noun, [&](size_t at) {
       if (const size_t value = behindVerb(at, true))
         found.push_back(value);
-      else if ((noun == "ответ" || noun == "उत्तर") && at < lower.size() && lower[at] == ' ' &&
-               startOfValue(lower, at + 1) != lower.npos)
+      else if ((noun == "Ответ" || noun == "ответ" || noun == "उत्तर") && at < lower.size() &&
+               lower[at] == ' ' && startOfValue(lower, at + 1) != lower.npos)
         found.push_back(at + 1);
     });
   for (const std::string_view noun : kForeignResults)

@@ -81,21 +81,25 @@ std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
 // Doubts, conditions, comparisons, other numbers, and what a step of a derivation says.
 bool saysMore(const Words &words) {
   static const std::set<std::string> more = {
-      "would",      "could",   "should",  "may",      "can",       "let",        "consider",
-      "check",      "try",     "when",    "while",    "until",     "before",     "after",
-      "ago",        "than",    "least",   "most",     "between",   "more",       "less",
-      "fewer",      "from",    "case",    "step",     "note",      "recall",     "example",
-      "however",    "wait",    "but",     "first",    "second",    "next",       "then",
-      "each",       "every",   "because", "since",    "given",     "times",      "twice",
-      "thrice",     "half",    "third",   "quarter",  "double",    "triple",     "two",
-      "three",      "four",    "five",    "six",      "seven",     "eight",      "nine",
-      "ten",        "dozen",   "hundred", "thousand", "million",   "billion",    "one",
-      "another",    "other",   "either",  "or",       "where",     "which",      "who",
-      "originally", "extra",   "already", "usually",  "initially", "additional", "still",
-      "i",          "we",      "you",     "my",       "our",       "us",         "also",
-      "both",       "for",     "by",      "minus",    "plus",      "hmm",        "question",
-      "problem",    "formula", "rule",    "theorem",  "as",        "digits",     "values",
-      "degree",     "answer",  "per",     "start",    "beginning", "let"};
+      "would",      "could",    "should",  "may",      "can",        "let",        "consider",
+      "check",      "try",      "when",    "while",    "until",      "before",     "after",
+      "ago",        "than",     "least",   "most",     "between",    "more",       "less",
+      "fewer",      "from",     "case",    "step",     "note",       "recall",     "example",
+      "however",    "wait",     "but",     "first",    "second",     "next",       "then",
+      "each",       "every",    "because", "since",    "given",      "times",      "twice",
+      "thrice",     "half",     "third",   "quarter",  "double",     "triple",     "two",
+      "three",      "four",     "five",    "six",      "seven",      "eight",      "nine",
+      "ten",        "dozen",    "hundred", "thousand", "million",    "billion",    "one",
+      "another",    "other",    "either",  "or",       "where",      "which",      "who",
+      "originally", "extra",    "already", "usually",  "initially",  "additional", "still",
+      "i",          "we",       "you",     "my",       "our",        "us",         "also",
+      "both",       "for",      "by",      "minus",    "plus",       "hmm",        "question",
+      "problem",    "formula",  "rule",    "theorem",  "as",         "digits",     "values",
+      "degree",     "answer",   "per",     "start",    "beginning",  "nobody",     "none",
+      "nothing",    "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",
+      "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
+      "claims",     "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",
+      "correct",    "sure",     "certain"};
   return denies(words) || countsParts(words) || among(words, more);
 }
 
@@ -234,8 +238,11 @@ std::optional<std::string> plainStatement(std::string_view text) {
     return value->content;
   if (subject.size() > 3 && subject[0] == "each" && subject[1] == "of") // each of them
     subject.erase(subject.begin());
-  if (subject.empty() || general.count(subject[0]) || subject[0].size() == 1 || saysMore(subject) ||
-      saysMore(said) || (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
+  // Dogs have 4 legs.
+  const bool kind = subject.size() == 2 && subject[0].back() == 's' && subject[1] == "have";
+  if (subject.empty() || kind || general.count(subject[0]) || subject[0].size() == 1 ||
+      saysMore(subject) || saysMore(said) ||
+      (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
       !leads(before, value->time))
     return std::nullopt;
   if (const bool half = value->time && !behind.empty(); half) {

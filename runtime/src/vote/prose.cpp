@@ -120,7 +120,7 @@ bool announces(std::string_view prose) {
            {conclusion, std::string_view("是"), std::string_view("为"), std::string_view("等于")})
         if (prose.size() >= verb.size() && prose.substr(prose.size() - verb.size()) == verb)
           return prose == conclusion || verb != conclusion;
-  if (prose.find("beträgt ") != prose.npos) // die Fläche
+  if (prose.find("beträgt") != prose.npos) // die Fläche
     return true;
   std::vector<std::string> words = wordsOf(prose);
   if (words.size() == 1 && prose.back() == ',' &&

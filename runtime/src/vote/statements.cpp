@@ -288,21 +288,21 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
 
 // The name that a conclusion ends with: "so the winner is Bob", "hence it is on a Tuesday".
 std::optional<std::string> statedName(std::string_view sentence) {
-  static const std::set<std::string> daysAndMonths = {
-      "monday",    "tuesday", "wednesday", "thursday", "friday", "saturday",
-      "sunday",    "january", "april",     "february", "june",   "july",
-      "september", "october", "november",  "december"};
+  // What is also a verb or an adjective is none.
+  static const std::set<std::string> otherWords = {"march", "may", "august"};
   const std::vector<std::string> words = wordsOf(sentence);
+  const bool dayOrMonth = !words.empty() && !otherWords.count(words.back()) &&
+                          (vote::isWeekday(words.back()) || vote::isMonth(words.back()));
   std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
-  if (words.size() > 2 && words[words.size() - 2] == "is" && daysAndMonths.count(words.back()) &&
-      !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
+  if (words.size() > 2 && words[words.size() - 2] == "is" && dayOrMonth && !denies(words) &&
+      last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
     return last;
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
       last[0] < 'A' || last[0] > 'Z' ||
       !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
     return std::nullopt;
   const std::string &before = words[words.size() - 2];
-  return before == "is" || daysAndMonths.count(words.back()) ? std::optional(last) : std::nullopt;
+  return before == "is" || dayOrMonth ? std::optional(last) : std::nullopt;
 }
 
 } // namespace
@@ -429,6 +429,10 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   const std::vector<std::string> words = wordsOf(plain);
   const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
                      (words[1] == "makes" || words[1] == "s");
+  static const std::set<std::string> remarks = {"sense", "why",     "correct", "right",
+                                                "sure",  "certain", "because", "since"};
+  if (makes && among(words, remarks)) // that's 100% correct
+    return std::nullopt;
   const bool sums =
       makes || (words.size() > 2 && words[0] == "all" && words[1] == "in" && words[2] == "all") ||
       (words.size() > 2 && (words[0] == "in" || words[0] == "as") &&

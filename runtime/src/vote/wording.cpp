@@ -116,9 +116,6 @@ std::optional<std::string> namedDate(const std::string &plain) {
   for (const char *lead : {"on", "the"})
     if (text.rfind(lead, 0) == 0)
       text.erase(0, std::string(lead).size());
-  static const std::set<std::string> months = {"january",   "february", "march",    "april",
-                                               "may",       "june",     "july",     "august",
-                                               "september", "october",  "november", "december"};
   std::string words[2], numbers[2]; // beside a number: the words before and behind it
   size_t at = 0;
   auto take = [&](bool digits) {
@@ -140,7 +137,7 @@ std::optional<std::string> namedDate(const std::string &plain) {
       behind.erase(0, 2);
   if (behind.rfind("of", 0) == 0)
     behind.erase(0, 2);
-  if (!months.count(month) || (&month != &behind && !behind.empty()) ||
+  if (!isMonth(month) || (&month != &behind && !behind.empty()) ||
       (!numbers[1].empty() && numbers[1].size() != 4))
     return std::nullopt;
   return month + " " + numbers[0] + " " + numbers[1];
@@ -303,6 +300,19 @@ std::vector<std::string> namedThings(const std::string &text) {
   if (items.back().empty() || items.size() < 2)
     return {};
   return items;
+}
+
+bool isWeekday(const std::string &word) {
+  static const std::set<std::string> days = {"monday", "tuesday",  "wednesday", "thursday",
+                                             "friday", "saturday", "sunday"};
+  return days.count(word) != 0;
+}
+
+bool isMonth(const std::string &word) {
+  static const std::set<std::string> months = {"january",   "february", "march",    "april",
+                                               "may",       "june",     "july",     "august",
+                                               "september", "october",  "november", "december"};
+  return months.count(word) != 0;
 }
 
 std::optional<std::string> dateIn(const std::string &text) {

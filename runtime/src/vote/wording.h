@@ -29,6 +29,10 @@ std::string plainText(const std::string &latex);
 // without its article, or without "option" or "answer:" before a letter. None for others.
 std::vector<std::string> namedThings(const std::string &text);
 
+// "monday" and "january".
+bool isWeekday(const std::string &word);
+bool isMonth(const std::string &word);
+
 // 2020-1-31 for 2020-01-31, and 1/31/2020 for 01/31/2020: no difference and no quotient; "july 4 "
 // for July 4 and the 4th of July. Nothing for others.
 std::optional<std::string> dateIn(const std::string &text);
