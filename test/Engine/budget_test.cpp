@@ -203,6 +203,23 @@ TEST(Budget, StepTimesAreLearned) {
   EXPECT_EQ(StepTimes().toMeasure(1), 1u);
 }
 
+// A step in a thousand takes twenty times as long. Its size would look dear, and as it is not
+// chosen then and so not measured again, it would stay so.
+TEST(Budget, OneLongStepDoesNotMakeItsSizeDear) {
+  StepTimes times;
+  for (int i = 0; i < 40; ++i)
+    for (uint32_t size : {1, 4, 8, 16})
+      times.add(size, size <= 8 ? 160e-6 : 200e-6);
+  times.add(8, 3e-3);
+  EXPECT_NEAR(times.estimate(8), 160e-6, 1e-9);
+  times.add(8, 3e-3);
+  times.add(8, 160e-6);
+  EXPECT_NEAR(times.estimate(8), 160e-6, 1e-9);
+  for (int i = 0; i < 10; ++i) // where it really takes longer now, half of sixteen steps say so
+    times.add(8, 190e-6);
+  EXPECT_NEAR(times.estimate(8), 190e-6, 1e-9);
+}
+
 // Tokens that are taken late make their step look long and the next one short. Many sizes of which
 // few steps were measured so do not make those look short that were measured often.
 TEST(Budget, StepTimesAreOfNoNoise) {
@@ -354,6 +371,10 @@ TEST(Budget, ClosingIsWeighed) {
   EXPECT_FALSE(worthClosing(situation, times, brief, 33, 1));
   situation.ages = {500, 600, 700};
   EXPECT_TRUE(worthClosing(situation, times, lengthy, 33, 1));
+  situation.secondsLeft = 0.016; // the deadline would cut the closing
+  EXPECT_FALSE(worthClosing(situation, times, lengthy, 33, 1));
+  situation.ended = 0;
+  EXPECT_FALSE(worthClosing(situation, times, lengthy, 33, 1));
 }
 
 } // namespace

@@ -204,9 +204,11 @@ TEST(Deadlines, ClosingIsWeighedAsSeldomAsPlansAreMade) {
       looksOf.push_back(looks - before);
   }
   ASSERT_GT(looksOf.size(), 40u);
-  const uint64_t least = *std::min_element(looksOf.begin(), looksOf.end());
+  std::vector<uint64_t> sorted = looksOf;
+  std::sort(sorted.begin(), sorted.end());
+  const uint64_t usual = sorted[sorted.size() / 4]; // less than that where nothing runs any more
   const auto more =
-      std::count_if(looksOf.begin(), looksOf.end(), [&](uint64_t count) { return count > least; });
+      std::count_if(looksOf.begin(), looksOf.end(), [&](uint64_t count) { return count > usual; });
   EXPECT_GT(more, 0);
   EXPECT_LT(more, long(looksOf.size() / 2));
 }

@@ -17,14 +17,12 @@ constexpr size_t stretches = 128; // to 8 · 1.125^127 = 25 million tokens
 constexpr double priorSamples = 1;
 // Of each sample's weight when another one is added: about the last 200 count.
 constexpr double forgotten = 0.005;
-constexpr double newestShare = 0.1; // of a step's time in its size's average
 constexpr uint32_t mostWeight = 16; // steps of a size, beside those of others
 constexpr uint32_t measuredSteps = 2;
 // The first steps of a size may load code or capture a graph: their least time counts, and once
-// there are so many the second least, for a step whose predecessor's tokens were taken late looks
-// short. A later one counts as no more than so many times the average.
+// there are so many the median, which of four is the second least, for a step whose predecessor's
+// tokens were taken late looks short.
 constexpr uint32_t settlingSteps = 4;
-constexpr double mostOfAverage = 4;
 constexpr double cells = 2048; // of a table
 // Ways of a problem. Chosen on simulated problems of seven kinds at four budgets (docs/votes.md):
 // other numbers lost up to 0.008 of what their votes are worth, taking all problems for one 0.037.
@@ -59,15 +57,12 @@ size_t stretchOf(double length) {
 
 void StepTimes::add(uint32_t sequences, double seconds) {
   Entry &entry = sizes[sequences];
-  if (entry.steps < settlingSteps) {
-    entry.second = std::min(entry.second, std::max(entry.least, seconds));
-    entry.least = std::min(entry.least, seconds);
-    entry.seconds = entry.steps + 1 < settlingSteps ? entry.least : entry.second;
-  } else {
-    entry.seconds +=
-        newestShare * (std::min(seconds, mostOfAverage * entry.seconds) - entry.seconds);
-  }
-  ++entry.steps;
+  entry.last[entry.steps++ % entry.last.size()] = seconds;
+  auto sorted = entry.last;
+  const size_t known = std::min<size_t>(entry.steps, sorted.size());
+  const size_t middle = entry.steps < settlingSteps ? 0 : (known - 1) / 2;
+  std::nth_element(sorted.begin(), sorted.begin() + middle, sorted.begin() + known);
+  entry.seconds = sorted[middle];
   fit();
 }
 
@@ -432,7 +427,7 @@ double worthOfEnds(double ends) {
 }
 
 double worthOfVote(double ends, double share) {
-  constexpr double ofShortest = 0.7;
+  constexpr double ofShortest = 0.65;
   const double whole = worthOfEnds(ends), least = std::min(whole, ofShortest);
   return least + (whole - least) * share;
 }
@@ -514,12 +509,13 @@ bool worthClosing(const BudgetSituation &situation, const StepTimes &times, cons
   const std::vector<Lengths::Way> ways = lengths.ways(
       situation.lengths, situation.ages, situation.limit, double(oldest) + closingSteps);
   const double seconds = times.estimate(uint32_t(situation.ages.size()) + situation.others);
-  const double steps =
-      seconds > 0 ? std::min(situation.secondsLeft / seconds, closingSteps) : closingSteps;
+  const double left = seconds > 0 ? situation.secondsLeft / seconds : closingSteps;
   double ends = 0;
-  for (const Group &group : groupsOf(situation.ages, ways, steps))
+  for (const Group &group : groupsOf(situation.ages, ways, std::min(left, closingSteps)))
     ends += double(group.samples.size()) * group.chance;
-  return ends < (situation.ended ? closedWorth : 1) * answering * double(situation.ages.size());
+  // Closing takes so many steps on average: late, the deadline cuts it, and all that it ended.
+  const double said = answering * std::clamp(2 * left / closingSteps - 1, 0.0, 1.0);
+  return ends < (situation.ended ? closedWorth : 1) * said * double(situation.ages.size());
 }
 
 } // namespace m1rt

@@ -4,16 +4,18 @@
 #ifndef M1RT_ENGINE_BUDGET_H
 #define M1RT_ENGINE_BUDGET_H
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
-#include <limits>
 #include <map>
 #include <vector>
 
 namespace m1rt {
 
-/// Seconds of a decode step by its number of sequences, learned as steps are measured.
+/// Seconds of a decode step by its number of sequences, learned as steps are measured: the median
+/// of the last ones of each size. A step in a thousand takes ten times as long, and a size that
+/// looks dear because of it would not be chosen, and so not be measured, any more.
 class StepTimes {
 public:
   void add(uint32_t sequences, double seconds);
@@ -26,8 +28,8 @@ public:
 
 private:
   struct Entry {
+    std::array<double, 16> last; // steps' seconds; the newest takes the place of the oldest
     double seconds = 0;
-    double least = std::numeric_limits<double>::infinity(), second = least; // of the first steps
     uint32_t steps = 0;
   };
   /// Sizes next to each other that are taken to need as long.
@@ -159,15 +161,16 @@ private:
 double worthOfEnds(double ends);
 
 /// The same when they are this share of the samples that have begun: those that end first are no
-/// fair draw. The shortest alone, many or few, are worth 0.7, and the more of all are among them
+/// fair draw. The shortest alone, many or few, are worth 0.65, and the more of all are among them
 /// the closer it comes to worthOfEnds. Votes of all samples of the tiny reasoner that were among
-/// the shortest 10, 30, 50, 70 and 90 % of their problem's: 0.67, 0.75, 0.87, 0.94 and 0.98.
+/// the shortest 1, 5, 10, 30, 50, 70 and 90 % of their problem's: 0.61, 0.65, 0.67, 0.75, 0.87,
+/// 0.94 and 0.98.
 double worthOfVote(double ends, double share);
 
 /// Whether samples that still run should be closed by force now, in `closingSteps` steps, instead
 /// of being left to end by themselves until then: an answer cut short counts as closedWorth of one
 /// that was thought to its end, or as much as that when none has ended yet. `answering`: the share
-/// of closed samples that say one.
+/// of closed samples that say one when there is time for all those steps; in half of it none does.
 bool worthClosing(const BudgetSituation &situation, const StepTimes &times, const Lengths &lengths,
                   double closingSteps, double answering);
 constexpr double closedWorth = 0.25;

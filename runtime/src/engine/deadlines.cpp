@@ -32,7 +32,9 @@ Engine::Clock::time_point Engine::closingTime(const RequestState &request) const
   const Request &wish = request.request;
   size_t fed = request.active.size() * wish.closeTokens.size();
   double steps = closingTokens(wish) + 1 + double(fed) / limits.maxTokensPerStep;
-  double margin = std::min(stepSeconds * steps + wish.timeBudget / 50, wish.timeBudget / 2);
+  // All that are closed take part in those steps, also those that a plan lets wait now.
+  double each = std::max(stepSeconds, stepTimes.estimate(uint32_t(request.active.size())));
+  double margin = std::min(each * steps + wish.timeBudget / 50, wish.timeBudget / 2);
   return request.deadline -
          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(margin));
 }
