@@ -663,16 +663,24 @@ int counters_of(const SsdScan &f, const ScanNeighbours &n) {
 
 Description describe(const ClearCounters &f, const std::string &symbol, const Tuning &) {
   Description description;
-  if (f.count <= 0) {
-    description.error = "expected counters, got " + std::to_string(f.count);
+  // The facts and the roles of the buffers.
+  const std::pair<const char *, const char *> buffers[] = {
+      {"kCounters", "counters"}, {"kCounters1", "counters_1"}, {"kCounters2", "counters_2"}};
+  if (f.counts.empty() || f.counts.size() > std::size(buffers) ||
+      *std::min_element(f.counts.begin(), f.counts.end()) <= 0) {
+    description.error = "expected counters in one to three buffers, got " +
+                        std::to_string(f.counts.size()) + " buffers, or one of none";
     return description;
   }
   const int threads = 256;
   Facts facts;
-  facts.number("kCounters", f.count);
-  facts.number("kThreads", threads);
   Parameters parameters;
-  parameters.add("int", "counters");
+  for (size_t i = 0; i < std::size(buffers); ++i) {
+    const bool present = i < f.counts.size();
+    facts.number(buffers[i].first, present ? f.counts[i] : 0);
+    parameters.add("int", buffers[i].second, present);
+  }
+  facts.number("kThreads", threads);
   Kernel kernel = make_kernel(symbol, "update.cuh", "clear_counters", facts, parameters, threads);
   kernel.domain = Domain::sequences;
   kernel.rows_per_group = 1 << 30; // the blocks share all out

@@ -199,10 +199,10 @@ Description describe(const SsdScan &scan, const ScanNeighbours &neighbours,
 /// The counters of a sequence that this launch needs.
 int counters_of(const SsdScan &scan, const ScanNeighbours &neighbours);
 
-/// Clears `count` counters of every sequence.
-///   → counters
+/// Clears counters of every sequence: one to three buffers, with so many of each.
+///   → counters, [counters_1], [counters_2]
 struct ClearCounters {
-  int count = 0;
+  std::vector<int> counts;
 };
 Description describe(const ClearCounters &facts, const std::string &symbol, const Tuning & = {});
 

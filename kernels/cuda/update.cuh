@@ -141,11 +141,17 @@ template <class F> struct DtProjection {
   }
 };
 
-// The counters of the step's launches, kCounters a sequence.
-template <class F> M1K_DEVICE void clear_counters(int *counters, m1_dims dims) {
-  for (int i = blockIdx.x * F::kThreads + threadIdx.x; i < dims.sequences * F::kCounters;
-       i += gridDim.x * F::kThreads)
-    counters[i] = 0;
+// The counters of the step's launches: kCounters, kCounters1 and kCounters2 a sequence.
+template <class F>
+M1K_DEVICE void clear_counters(int *counters, int *counters_1, int *counters_2, m1_dims dims) {
+  auto clear = [&](int *of, int count) {
+    for (int i = blockIdx.x * F::kThreads + threadIdx.x; i < dims.sequences * count;
+         i += gridDim.x * F::kThreads)
+      of[i] = 0;
+  };
+  clear(counters, F::kCounters);
+  clear(counters_1, F::kCounters1);
+  clear(counters_2, F::kCounters2);
 }
 
 template <class F>

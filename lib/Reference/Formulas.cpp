@@ -153,17 +153,22 @@ Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat) {
   return result;
 }
 
-/// The state of sequence s before this step: zeros where it starts. False when it is needed and was
-/// never written.
-static bool loadState(const ReferenceBatch &batch, int64_t s, const Pool &pool, size_t size,
-                      std::vector<double> &state) {
-  state.assign(size, 0.0);
-  if (batch.isFresh(s))
-    return true;
-  auto found = pool.find(batch.slots[s]);
-  if (found == pool.end())
-    return false;
-  state = found->second;
+bool forSequences(const ReferenceBatch &batch, int64_t size, Pool &pool,
+                  const std::function<void(int64_t, int64_t, std::vector<double> &)> &walk) {
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    const int64_t begin = batch.sequenceStarts[s], end = batch.sequenceStarts[s + 1];
+    if (begin == end)
+      continue;
+    std::vector<double> state(static_cast<size_t>(size), 0.0);
+    if (!batch.isFresh(s)) {
+      auto found = pool.find(batch.slots[s]);
+      if (found == pool.end())
+        return false;
+      state = found->second;
+    }
+    walk(begin, end, state);
+    pool[batch.slots[s]] = std::move(state);
+  }
   return true;
 }
 
@@ -191,19 +196,12 @@ void roundStates(StateFormat format, const ReferenceBatch &batch, Pool &pool) {
 
 bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
                        Pool &pool, Rows &result) {
-  int64_t channels = x.columns, width = w.columns;
+  const int64_t channels = x.columns, width = w.columns;
   result = Rows(x.rows, channels);
-  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
-    int64_t begin = batch.sequenceStarts[s], end = batch.sequenceStarts[s + 1];
-    if (begin == end)
-      continue;
+  return forSequences(batch, (width - 1) * channels, pool, [&](auto begin, auto end, auto &inputs) {
     // All inputs of the sequence that matter: width-1 earlier ones, then those of this step.
-    std::vector<double> inputs;
-    if (!loadState(batch, s, pool, (width - 1) * channels, inputs))
-      return false;
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t c = 0; c < channels; ++c)
-        inputs.push_back(x.at(t, c));
+    inputs.insert(inputs.end(), x.values.begin() + begin * channels,
+                  x.values.begin() + end * channels);
     for (int64_t t = begin; t < end; ++t)
       for (int64_t c = 0; c < channels; ++c) {
         double sum = bias ? (*bias)[c] : 0.0;
@@ -211,23 +209,17 @@ bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const Ref
           sum += w.at(c, j) * inputs[(t - begin + j) * channels + c];
         result.at(t, c) = sum;
       }
-    pool[batch.slots[s]] = std::vector<double>(inputs.end() - (width - 1) * channels, inputs.end());
-  }
-  return true;
+    inputs.erase(inputs.begin(), inputs.end() - (width - 1) * channels);
+  });
 }
 
 bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
                    const ReferenceBatch &batch, Pool &pool, Rows &result) {
-  int64_t channels = A.rows, N = A.columns;
-  int64_t perB = channels / (B.columns / N), perC = channels / (C.columns / N);
+  const int64_t channels = A.rows, N = A.columns;
+  const int64_t perB = channels / (B.columns / N), perC = channels / (C.columns / N);
   result = Rows(x.rows, channels);
-  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
-    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
-      continue;
-    std::vector<double> state;
-    if (!loadState(batch, s, pool, channels * N, state))
-      return false;
-    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+  return forSequences(batch, channels * N, pool, [&](auto begin, auto end, auto &state) {
+    for (int64_t t = begin; t < end; ++t)
       for (int64_t c = 0; c < channels; ++c) {
         double y = 0.0;
         for (int64_t n = 0; n < N; ++n) {
@@ -238,23 +230,16 @@ bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &
         }
         result.at(t, c) = y;
       }
-    pool[batch.slots[s]] = state;
-  }
-  return true;
+  });
 }
 
 bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
              int64_t N, const ReferenceBatch &batch, Pool &pool, Rows &result) {
-  int64_t H = delta.columns, P = x.columns / H;
-  int64_t perB = H / (B.columns / N), perC = H / (C.columns / N);
+  const int64_t H = delta.columns, P = x.columns / H;
+  const int64_t perB = H / (B.columns / N), perC = H / (C.columns / N);
   result = Rows(x.rows, H * P);
-  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
-    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
-      continue;
-    std::vector<double> state;
-    if (!loadState(batch, s, pool, H * P * N, state))
-      return false;
-    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+  return forSequences(batch, H * P * N, pool, [&](auto begin, auto end, auto &state) {
+    for (int64_t t = begin; t < end; ++t)
       for (int64_t h = 0; h < H; ++h)
         for (int64_t p = 0; p < P; ++p) {
           double y = 0.0;
@@ -266,73 +251,7 @@ bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, con
           }
           result.at(t, h * P + p) = y;
         }
-    pool[batch.slots[s]] = state;
-  }
-  return true;
-}
-
-bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, const Rows &b,
-                const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
-                const ReferenceBatch &batch, Pool &pool, Rows &result) {
-  int64_t H = shape.heads, K = shape.keySize, V = shape.valueSize, perKey = H / (k.columns / K);
-  result = Rows(q.rows, H * V);
-  auto unit = [&](const Rows &x, int64_t t, int64_t head) {
-    std::vector<double> y(x.values.begin() + t * x.columns + head * K,
-                          x.values.begin() + t * x.columns + (head + 1) * K);
-    double squares = shape.eps;
-    for (double value : y)
-      squares += value * value;
-    for (double &value : y)
-      value /= std::sqrt(squares);
-    return y;
-  };
-  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
-    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
-      continue;
-    std::vector<double> state;
-    if (!loadState(batch, s, pool, H * K * V, state))
-      return false;
-    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
-      for (int64_t h = 0; h < H; ++h) {
-        std::vector<double> query = unit(q, t, h / perKey), key = unit(k, t, h / perKey);
-        double keep = std::exp(decay[h] * softplus(a.at(t, h) + (bias ? (*bias)[h] : 0.0)));
-        double beta = sigmoid(b.at(t, h));
-        double *S = state.data() + h * K * V;
-        for (int64_t j = 0; j < V; ++j) {
-          double seen = 0.0, y = 0.0;
-          for (int64_t i = 0; i < K; ++i)
-            seen += (S[i * V + j] *= keep) * key[i];
-          double delta = beta * (v.at(t, h * V + j) - seen);
-          for (int64_t i = 0; i < K; ++i)
-            y += (S[i * V + j] += key[i] * delta) * query[i];
-          result.at(t, h * V + j) = shape.scale * y;
-        }
-      }
-    pool[batch.slots[s]] = state;
-  }
-  return true;
-}
-
-bool rgLru(const Rows &x, const Rows &inputGate, const Rows &recurrenceGate, const Rows &lambda,
-           const ReferenceBatch &batch, Pool &pool, Rows &result) {
-  result = Rows(x.rows, x.columns);
-  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
-    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
-      continue;
-    std::vector<double> h;
-    if (!loadState(batch, s, pool, x.columns, h))
-      return false;
-    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
-      for (int64_t c = 0; c < x.columns; ++c) {
-        double logA = -8.0 * softplus(lambda[c]) * sigmoid(recurrenceGate.at(t, c));
-        double gated = sigmoid(inputGate.at(t, c)) * x.at(t, c);
-        double factor = batch.positions[t] == 0 ? 1.0 : std::sqrt(-std::expm1(2.0 * logA));
-        h[c] = std::exp(logA) * h[c] + factor * gated;
-        result.at(t, c) = h[c];
-      }
-    pool[batch.slots[s]] = h;
-  }
-  return true;
+  });
 }
 
 void route(const Rows &logits, const Rows *correction, const RouterShape &shape, Rows &weights,

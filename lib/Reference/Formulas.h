@@ -32,6 +32,12 @@ double rounded(StateFormat format, double value);
 /// The states that a step leaves behind, as their type keeps them.
 void roundStates(StateFormat format, const ReferenceBatch &batch, Pool &pool);
 
+/// Calls `walk(begin, end, state)` for each sequence with tokens in this step: those, and its state
+/// of `size` numbers, zeros where the sequence starts, which is written back. Returns false when a
+/// slot is read that was never written.
+bool forSequences(const ReferenceBatch &batch, int64_t size, Pool &pool,
+                  const std::function<void(int64_t, int64_t, std::vector<double> &)> &walk);
+
 double sigmoid(double x);
 double silu(double x);
 double softplus(double x);
@@ -76,20 +82,6 @@ bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &
 /// serves an equal number of neighbouring heads. Pool: [H, P, N].
 bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
              int64_t N, const ReferenceBatch &batch, Pool &pool, Rows &result);
-
-/// Gated delta rule. q, k: [T, Hk·Dk], v: [T, Hv·Dv], a, b: [T, Hv]; decay and bias (null: none)
-/// [1, Hv]. Pool: [Hv, Dk, Dv].
-struct GatedDeltaShape {
-  int64_t heads, keySize, valueSize;
-  double eps, scale;
-};
-bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, const Rows &b,
-                const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
-                const ReferenceBatch &batch, Pool &pool, Rows &result);
-
-/// Real-gated linear recurrent unit. x and gates: [T, C], lambda: [1, C]. Pool: [C].
-bool rgLru(const Rows &x, const Rows &inputGate, const Rows &recurrenceGate, const Rows &lambda,
-           const ReferenceBatch &batch, Pool &pool, Rows &result);
 
 /// Experts of each row of logits [T, E], and their weights, both [T, chosen]: the largest s +
 /// correction (null: 0) with s the softmax or sigmoid. Experts of groups that are not among the

@@ -1,7 +1,7 @@
 // Walks a function of the m1 dialect and evaluates each operation by its formula.
 #include "m1c/Reference.h"
 
-#include "Formulas.h"
+#include "Evaluation.h"
 #include "M1/IR/Int4.h"
 #include "m1c/Weights.h"
 
@@ -88,165 +88,99 @@ struct Reference::Implementation {
   llvm::StringMap<ReferenceInputs> *observed = nullptr;
 };
 
-namespace {
+namespace reference {
 
-/// One call of one function.
-class Evaluation {
-public:
-  Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states,
-             const ReferenceBatch &batch, llvm::StringMap<ReferenceInputs> *observed)
-      : weights(weights), states(states), batch(batch), observed(observed) {}
-
-  FailureOr<ReferenceResult> run(func::FuncOp function) {
-    for (Operation &op : function.getBody().front()) {
-      if (auto terminator = dyn_cast<func::ReturnOp>(op)) {
-        ReferenceResult result;
-        const Rows &logits = get(terminator.getOperand(0));
-        result.vocabSize = logits.columns;
-        result.logits = logits.values;
-        result.nextTokens = tokens[terminator.getOperand(1)];
-        return result;
-      }
-      if (failed(evaluate(&op)))
-        return failure();
-    }
-    llvm_unreachable("what ends a block is a return or has no evaluation");
-  }
-
-private:
-  const Rows &get(Value value) const {
-    auto found = rows.find(value);
-    assert(found != rows.end() && "operations are evaluated in order");
-    return found->second;
-  }
-  const Rows *getOptional(Value value) const { return value ? &get(value) : nullptr; }
-  Pool &pool(Value state) { return states[state.getDefiningOp<m1::GetStateOp>().getState()]; }
-  static CacheShape cacheShape(Value cache) {
-    auto type = cast<m1::KVCacheType>(cache.getType());
-    CacheCode code = !type.isQuantised()                  ? CacheCode::none
-                     : type.getElementType().isInteger(8) ? CacheCode::i8
-                                                          : CacheCode::e4m3;
-    return {type.getShape()[0], type.getShape()[1], type.getShape()[2], code};
-  }
-  /// What an operation leaves in its state, as the state's type keeps it.
-  void round(Value state) {
-    Type element = cast<m1::StateTypeInterface>(state.getType()).getElementType();
-    roundStates(element.isF16()    ? StateFormat::f16
-                : element.isBF16() ? StateFormat::bf16
-                                   : StateFormat::exact,
-                batch, pool(state));
-  }
-  LogicalResult set(Value value, Rows result) {
-    rows[value] = std::move(result);
-    return success();
-  }
-  static LogicalResult unwritten(Operation *op) {
-    return op->emitOpError("reads the state of a sequence that did not start in any step before");
-  }
-
-  /// Δ = dt, or softplus(dt + bias).
-  Rows delta(Value dt, Value bias, bool apply) {
-    if (!apply)
-      return get(dt);
-    Rows result = get(dt);
-    for (int64_t t = 0; t < result.rows; ++t)
-      for (int64_t c = 0; c < result.columns; ++c)
-        result.at(t, c) = softplus(result.at(t, c) + (bias ? get(bias)[c] : 0.0));
-    return result;
-  }
-  /// y + D·x; D has a value per channel or per head of neighbouring channels.
-  static Rows skip(Rows y, const Rows &x, const Rows &D) {
-    int64_t share = y.columns / D.columns;
-    for (int64_t t = 0; t < y.rows; ++t)
-      for (int64_t c = 0; c < y.columns; ++c)
-        y.at(t, c) += D[c / share] * x.at(t, c);
-    return y;
-  }
-
-  /// Scale, and minimum or 0, of each group of columns.
-  static std::vector<std::pair<double, double>> scalesOf(const Rows &scales,
-                                                         RankedTensorType type) {
-    std::vector<std::pair<double, double>> result;
-    const std::vector<double> &values = scales.values;
-    if (!m1::isTwoLevels(type.getElementType())) {
-      const size_t width = m1::hasMinimums(type) ? 2 : 1;
-      for (size_t i = 0; i < values.size(); i += width)
-        result.emplace_back(values[i], width == 2 ? values[i + 1] : 0.0);
+FailureOr<ReferenceResult> Evaluation::run(func::FuncOp function) {
+  for (Operation &op : function.getBody().front()) {
+    if (auto terminator = dyn_cast<func::ReturnOp>(op)) {
+      ReferenceResult result;
+      const Rows &logits = get(terminator.getOperand(0));
+      result.vocabSize = logits.columns;
+      result.logits = logits.values;
+      result.nextTokens = tokens[terminator.getOperand(1)];
       return result;
     }
-    // Bytes were read as i8.
-    auto byte = [&](size_t i) { return static_cast<uint8_t>(static_cast<int>(values[i])); };
-    auto half = [&](size_t i) {
-      return valueOfF16(static_cast<uint16_t>(byte(i) | byte(i + 1) << 8));
-    };
-    if (m1::hasMinimums(type))
-      for (size_t i = 0; i < values.size(); i += m1::pairedBlockBytes)
-        for (size_t g = 0; g < 4; ++g)
-          result.emplace_back(half(i) * byte(i + 4 + g), half(i + 2) * byte(i + 8 + g));
-    else
-      for (size_t i = 0; i < values.size(); i += m1::fineBlockBytes)
-        for (size_t g = 0; g < 8; ++g)
-          result.emplace_back(half(i) * values[i + 2 + g], 0.0);
+    if (failed(evaluate(&op)))
+      return failure();
+  }
+  llvm_unreachable("what ends a block is a return or has no evaluation");
+}
+
+static CacheShape cacheShape(Value cache) {
+  auto type = cast<m1::KVCacheType>(cache.getType());
+  CacheCode code = !type.isQuantised()                  ? CacheCode::none
+                   : type.getElementType().isInteger(8) ? CacheCode::i8
+                                                        : CacheCode::e4m3;
+  return {type.getShape()[0], type.getShape()[1], type.getShape()[2], code};
+}
+
+/// Scale, and minimum or 0, of each group of columns.
+static std::vector<std::pair<double, double>> scalesOf(const Rows &scales, RankedTensorType type) {
+  std::vector<std::pair<double, double>> result;
+  const std::vector<double> &values = scales.values;
+  if (!m1::isTwoLevels(type.getElementType())) {
+    const size_t width = m1::hasMinimums(type) ? 2 : 1;
+    for (size_t i = 0; i < values.size(); i += width)
+      result.emplace_back(values[i], width == 2 ? values[i + 1] : 0.0);
     return result;
   }
+  // Bytes were read as i8.
+  auto byte = [&](size_t i) { return static_cast<uint8_t>(static_cast<int>(values[i])); };
+  auto half = [&](size_t i) {
+    return valueOfF16(static_cast<uint16_t>(byte(i) | byte(i + 1) << 8));
+  };
+  if (m1::hasMinimums(type))
+    for (size_t i = 0; i < values.size(); i += m1::pairedBlockBytes)
+      for (size_t g = 0; g < 4; ++g)
+        result.emplace_back(half(i) * byte(i + 4 + g), half(i + 2) * byte(i + 8 + g));
+  else
+    for (size_t i = 0; i < values.size(); i += m1::fineBlockBytes)
+      for (size_t g = 0; g < 8; ++g)
+        result.emplace_back(half(i) * values[i + 2 + g], 0.0);
+  return result;
+}
 
-  /// The weight of a linear with rows of `columns`; quantised: its elements times the scale of
-  /// their row or group.
-  Rows weightOf(Value weight, Value scale, int64_t columns) const {
-    Rows rows = get(weight);
-    if (scale && m1::isOfGroups(cast<RankedTensorType>(scale.getType()))) {
-      const auto type = cast<RankedTensorType>(scale.getType());
-      const bool hasMinimums = m1::hasMinimums(type);
-      const auto scales = scalesOf(get(scale), type);
-      const int64_t group = *m1::groupOf(columns, type.getShape(), type.getElementType()),
-                    groups = m1::groupsOf(columns, group);
-      const bool isPairs =
-          m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType());
-      Rows wide(rows.rows, columns);
-      for (int64_t n = 0; n < rows.rows; ++n)
-        for (int64_t k = 0; k < columns; ++k) {
-          m1::Int4Place place = m1::int4Place(k);
-          int bits = isPairs ? static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15 : 0;
-          double code = !isPairs ? rows.at(n, k) : bits < 8 || hasMinimums ? bits : bits - 16;
-          const auto [factor, minimum] = scales[static_cast<size_t>(n * groups + k / group)];
-          wide.at(n, k) = code * factor - minimum;
-        }
-      return wide;
-    }
-    if (scale)
-      for (int64_t n = 0; n < rows.rows; ++n)
-        for (int64_t k = 0; k < rows.columns; ++k)
-          rows.at(n, k) *= get(scale)[n];
-    return rows;
+/// The weight of a linear with rows of `columns`; quantised: its elements times the scale of
+/// their row or group.
+Rows Evaluation::weightOf(Value weight, Value scale, int64_t columns) const {
+  Rows rows = get(weight);
+  if (scale && m1::isOfGroups(cast<RankedTensorType>(scale.getType()))) {
+    const auto type = cast<RankedTensorType>(scale.getType());
+    const bool hasMinimums = m1::hasMinimums(type);
+    const auto scales = scalesOf(get(scale), type);
+    const int64_t group = *m1::groupOf(columns, type.getShape(), type.getElementType()),
+                  groups = m1::groupsOf(columns, group);
+    const bool isPairs = m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType());
+    Rows wide(rows.rows, columns);
+    for (int64_t n = 0; n < rows.rows; ++n)
+      for (int64_t k = 0; k < columns; ++k) {
+        m1::Int4Place place = m1::int4Place(k);
+        int bits = isPairs ? static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15 : 0;
+        double code = !isPairs ? rows.at(n, k) : bits < 8 || hasMinimums ? bits : bits - 16;
+        const auto [factor, minimum] = scales[static_cast<size_t>(n * groups + k / group)];
+        wide.at(n, k) = code * factor - minimum;
+      }
+    return wide;
   }
+  if (scale)
+    for (int64_t n = 0; n < rows.rows; ++n)
+      for (int64_t k = 0; k < rows.columns; ++k)
+        rows.at(n, k) *= get(scale)[n];
+  return rows;
+}
 
-  /// Rows that a weight with rows of `columns` is multiplied by; a row of x may hold several.
-  void observe(Value weight, const Rows &x, int64_t columns) {
-    auto get = weight.getDefiningOp<m1::GetWeightOp>();
-    if (!observed || !get)
-      return;
-    ReferenceInputs &inputs = (*observed)[get.getWeight()];
-    inputs.squares.resize(static_cast<size_t>(columns));
-    inputs.rows += x.rows * (x.columns / columns);
-    for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t c = 0; c < x.columns; ++c)
-        inputs.squares[static_cast<size_t>(c % columns)] += x.at(t, c) * x.at(t, c);
-  }
-
-  LogicalResult evaluate(Operation *op);
-  LogicalResult evaluateMap(m1::MapInterface op);
-  LogicalResult embedding(m1::EmbeddingOp op);
-  LogicalResult convolution(m1::CausalConv1dOp op);
-  LogicalResult selectiveScan(m1::SelectiveScanOp op);
-  LogicalResult ssdScan(m1::SsdScanOp op);
-
-  const llvm::StringMap<Rows> &weights;
-  llvm::StringMap<Pool> &states;
-  const ReferenceBatch &batch;
-  llvm::StringMap<ReferenceInputs> *observed;
-  llvm::DenseMap<Value, Rows> rows;
-  llvm::DenseMap<Value, std::vector<int32_t>> tokens;
-};
+/// Rows that a weight with rows of `columns` is multiplied by; a row of x may hold several.
+void Evaluation::observe(Value weight, const Rows &x, int64_t columns) {
+  auto get = weight.getDefiningOp<m1::GetWeightOp>();
+  if (!observed || !get)
+    return;
+  ReferenceInputs &inputs = (*observed)[get.getWeight()];
+  inputs.squares.resize(static_cast<size_t>(columns));
+  inputs.rows += x.rows * (x.columns / columns);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t c = 0; c < x.columns; ++c)
+      inputs.squares[static_cast<size_t>(c % columns)] += x.at(t, c) * x.at(t, c);
+}
 
 /// One instruction of scalar code in float64; false counts as 0.
 static double evaluateScalar(StringRef name, DictionaryAttr attributes, ArrayRef<double> v) {
@@ -328,52 +262,6 @@ LogicalResult Evaluation::embedding(m1::EmbeddingOp op) {
       result.at(t, c) = table.at(token, c);
   }
   return set(op.getResult(), result);
-}
-
-LogicalResult Evaluation::convolution(m1::CausalConv1dOp op) {
-  // Repeating heads commutes with a depthwise convolution of the inputs, but the weights are per
-  // output channel: repeat first. The state holds input channels once; here a slot holds the
-  // repeated ones, which no other operation sees.
-  Rows x = repeatHeads(get(op.getX()), op.getRepeat() > 1 ? op.getHeadSize() : 1, op.getRepeat());
-  Rows result;
-  if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch,
-                         pool(op.getState()), result))
-    return unwritten(op);
-  round(op.getState());
-  if (op.getActivation() == m1::Activation::Silu)
-    result = map(result, silu);
-  return set(op.getResult(), result);
-}
-
-LogicalResult Evaluation::selectiveScan(m1::SelectiveScanOp op) {
-  const Rows &A = get(op.getA());
-  int64_t dInner = A.rows, N = A.columns;
-  Rows x = repeatHeads(get(op.getX()), N, dInner / get(op.getX()).columns);
-  Rows y;
-  if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A,
-                                get(op.getB()), get(op.getC()), batch, pool(op.getState()), y))
-    return unwritten(op);
-  round(op.getState());
-  if (op.getD())
-    y = skip(y, x, get(op.getD()));
-  if (op.getZ())
-    y = map(y, get(op.getZ()), [](double a, double z) { return a * silu(z); });
-  return set(op.getResult(), y);
-}
-
-LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
-  auto shape = cast<m1::ScanStateType>(op.getState().getType()).getShape();
-  int64_t H = shape[0], P = shape[1], N = shape[2];
-  Rows x = repeatHeads(get(op.getX()), P, H * P / get(op.getX()).columns);
-  Rows y;
-  if (!reference::ssdScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()),
-                          get(op.getA()), get(op.getB()), get(op.getC()), N, batch,
-                          pool(op.getState()), y))
-    return unwritten(op);
-  round(op.getState());
-  if (op.getD())
-    y = skip(y, x, get(op.getD()));
-  return set(op.getResult(), y);
 }
 
 LogicalResult Evaluation::evaluate(Operation *op) {
@@ -460,29 +348,6 @@ LogicalResult Evaluation::evaluate(Operation *op) {
             greatest(logits, static_cast<int64_t>(op.getIds().value_or(logits.columns)));
         return success();
       })
-      .Case([&](m1::CausalConv1dOp op) { return convolution(op); })
-      .Case([&](m1::SelectiveScanOp op) { return selectiveScan(op); })
-      .Case([&](m1::SsdScanOp op) { return ssdScan(op); })
-      .Case([&](m1::GatedDeltaOp op) {
-        auto shape = op.getState().getType().getShape();
-        Rows result;
-        if (!gatedDelta(get(op.getQ()), get(op.getK()), get(op.getV()), get(op.getA()),
-                        get(op.getB()), get(op.getDecay()), getOptional(op.getDtBias()),
-                        {shape[0], shape[1], shape[2], op.getEps().convertToDouble(),
-                         op.getScale().convertToDouble()},
-                        batch, pool(op.getState()), result))
-          return unwritten(op);
-        round(op.getState());
-        return set(op.getResult(), std::move(result));
-      })
-      .Case([&](m1::RgLruOp op) {
-        Rows result;
-        if (!rgLru(get(op.getX()), get(op.getInputGate()), get(op.getRecurrenceGate()),
-                   get(op.getLambda()), batch, pool(op.getState()), result))
-          return unwritten(op);
-        round(op.getState());
-        return set(op.getResult(), std::move(result));
-      })
       .Case([&](m1::RouterOp op) {
         int64_t chosen = cast<RankedTensorType>(op.getWeights().getType()).getDimSize(1);
         Rows ofRows, names;
@@ -537,12 +402,10 @@ LogicalResult Evaluation::evaluate(Operation *op) {
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })
-      .Default([](Operation *op) {
-        return LogicalResult(op->emitOpError("has no reference evaluation"));
-      });
+      .Default([&](Operation *op) { return mixer(op); });
 }
 
-} // namespace
+} // namespace reference
 
 Reference::Reference(std::unique_ptr<Implementation> implementation)
     : implementation(std::move(implementation)) {}

@@ -15,8 +15,8 @@
 // CHECK: plan.launch @attention_64_decode_split
 // CHECK: plan.launch @attention_64_decode_combine
 // CHECK-LABEL: plan.function @decode_8
-// CHECK: plan.launch @clear_counters_2(wo %[[ARRIVED:[0-9]+]])
-// CHECK: plan.launch @clear_counters_1(wo %[[COUNTERS:[0-9]+]])
+// CHECK: plan.launch @clear_counters_1_2(wo %[[COUNTERS:[0-9]+]], wo %[[ARRIVED:[0-9]+]]) over sequences
+// CHECK-NOT: clear_counters
 // CHECK: %[[CACHE:[0-9]+]] = plan.state @cache :
 // CHECK: plan.launch @rotary_table_32({{.*}}, wo %[[TABLE:[0-9]+]])
 // CHECK: plan.launch @linear_chain_2(ro %{{[0-9]+}}, ro %{{[0-9]+}}, wo %[[IN:[0-9]+]], ro %{{[0-9]+}}, wo %[[QKV:[0-9]+]], rw %[[ARRIVED]])

@@ -826,6 +826,7 @@ def M1_RgLruOp : M1_KernelOp<"rg_lru", [], ["sequence_starts", "slots", "positio
     ```
   }];
   let stateType = "ScanState";
+  let stepSizes = ["recurrence_gate"];
   let arguments = (ins M1_Rows:$x, M1_Rows:$input_gate, M1_Rows:$recurrence_gate, M1_Vector:$lambda,
       M1_BatchType:$batch, Arg<M1_ScanStateType, "h", [MemRead, MemWrite]>:$state);
   let results = (outs M1_Rows:$out);

@@ -34,19 +34,16 @@ bool ProductChains::append(Run &run, const Product &product) {
     int64_t column = 0;
     for (auto &entry : longer.operands) {
       const plan::BufferBase other = plan::resolveBuffer(entry.second.buffer);
-      if (base.base != other.base)
-        continue;
-      if (base.offset == other.offset) {
-        same = &entry;
-        column = 0;
-        break;
-      }
-      if (operand.access == plan::Access::ro && entry.second.access == plan::Access::ro)
-        continue; // two places that nobody writes
-      if (role != "x" || base.offset < other.offset || (base.offset - other.offset) % 2)
+      const bool isReadAlone =
+          operand.access == plan::Access::ro && entry.second.access == plan::Access::ro;
+      if (base.base != other.base || (isReadAlone && base.offset != other.offset))
+        continue; // elsewhere, or another place that nobody writes
+      // One operand is all that a chain writes of a buffer; what it then reads may begin within.
+      const int64_t behind = base.offset - other.offset;
+      if (same || (behind && (role != "x" || behind < 0 || behind % 2)))
         return false;
       same = &entry;
-      column = (base.offset - other.offset) / 2;
+      column = behind / 2;
     }
     if (!same) {
       if (longer.operands.size() == mostOperands)
@@ -85,24 +82,14 @@ static std::vector<SmallVector<size_t>> dependencesOf(ArrayRef<Operation *> comm
     std::optional<size_t> writer;
     SmallVector<size_t> readers; // since
   };
-  llvm::DenseMap<Operation *, Uses> uses;       // by the buffers' bases
-  llvm::DenseMap<Attribute, Operation *> named; // of states and ports the first of each name
-  auto baseOf = [&](Value buffer) {
-    Operation *base = plan::resolveBuffer(buffer).base;
-    if (auto state = dyn_cast<plan::StateOp>(base))
-      return named.try_emplace(state.getStateAttr(), base).first->second;
-    if (auto port = dyn_cast<plan::PortOp>(base))
-      return named.try_emplace(port.getPortAttr(), base).first->second;
-    return base;
-  };
+  llvm::DenseMap<const void *, Uses> uses; // by memory
   std::vector<SmallVector<size_t>> dependences(commands.size());
   for (auto [at, command] : llvm::enumerate(commands)) {
-    auto launch = dyn_cast<plan::LaunchOp>(command);
     for (auto [position, buffer] : llvm::enumerate(command->getOperands())) {
-      Uses &of = uses[baseOf(buffer)];
+      Uses &of = uses[memoryOf(buffer)];
       if (of.writer && *of.writer != at)
         dependences[at].push_back(*of.writer);
-      if (launch && static_cast<plan::Access>(launch.getAccesses()[position]) == plan::Access::ro) {
+      if (!writes(command, position)) {
         of.readers.push_back(at);
         continue;
       }
@@ -185,7 +172,7 @@ int ProductChains::chain(std::deque<Product> &products) {
   if (runs.empty())
     return 0;
   const int64_t stride = int64_t(4) * int64_t(runs.size());
-  Value cleared = clearCounters(pass, function, int(runs.size()), chip);
+  Value cleared = pass.clearCounters(function, int(runs.size()));
   for (size_t i = 0; i < runs.size(); ++i) {
     Run &run = runs[i];
     plan::LaunchOp last = run.fusion.parts.back();

@@ -65,6 +65,9 @@ int AttentionFuser::fuse() {
     if (!steps.write)
       continue;
     mk::Description description = describe(steps, 0, "attention");
+    if (description.error.empty() &&
+        !canBeOne({steps.write.launch, steps.split.launch, steps.combine}))
+      description.error = orderMatters;
     if (!description.error.empty()) {
       pass.missed(steps.split, description.error);
       continue;
@@ -75,7 +78,7 @@ int AttentionFuser::fuse() {
   }
   if (all.empty())
     return 0;
-  Value cleared = clearCounters(pass, function, counters, chip);
+  Value cleared = pass.clearCounters(function, counters);
   for (auto [steps, first] : llvm::zip_equal(all, own))
     replace(steps, cleared, first, counters);
   return int(all.size());

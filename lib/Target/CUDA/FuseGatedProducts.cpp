@@ -1,7 +1,7 @@
 // plan-fuse-gated-products: prefill once more, for many rows, with silu·mul inside the products
 // before it.
 #include "FuseLaunches.h"
-#include "HandTuned.h"
+#include "LaunchFusion.h"
 #include "M1/IR/Scalars.h"
 #include "Support/PassStatistic.h"
 #include "mlir/IR/IRMapping.h"
@@ -119,6 +119,8 @@ std::optional<GatedMlp> FuseGatedProductsPass::match(plan::GemmOp product) {
   mlp.facts.k = int(product.getK());
   mlp.facts.x_stride = product.getLda();
   mlp.facts.out_stride = spec->get("out").rowStride;
+  if (!canBeOne({product, gate}))
+    return missed(product, orderMatters);
   if (int64_t(mlp.facts.n) * mlp.facts.k < leastGatedProduct)
     return missed(product, "it is too small to gain");
   mk::Description description = cuda::describeGatedProduct(mlp.facts, "gated_product", *chip);

@@ -24,6 +24,44 @@ std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
   return name;
 }
 
+const void *memoryOf(Value buffer) {
+  Operation *base = plan::resolveBuffer(buffer).base;
+  if (auto state = dyn_cast<plan::StateOp>(base))
+    return state.getStateAttr().getAsOpaquePointer();
+  if (auto port = dyn_cast<plan::PortOp>(base))
+    return port.getPortAttr().getAsOpaquePointer();
+  return base;
+}
+
+bool writes(Operation *command, size_t operand) {
+  if (auto launch = dyn_cast<plan::LaunchOp>(command))
+    return launch.getAccess(operand) != plan::Access::ro;
+  return operand + 1 == command->getNumOperands(); // plan.gemm
+}
+
+/// Whether one of two commands writes what the other uses.
+static bool areOrdered(Operation *a, Operation *b) {
+  for (auto [i, ofA] : llvm::enumerate(a->getOperands()))
+    for (auto [j, ofB] : llvm::enumerate(b->getOperands()))
+      if ((writes(a, i) || writes(b, j)) && memoryOf(ofA) == memoryOf(ofB))
+        return true;
+  return false;
+}
+
+bool canBeOne(ArrayRef<Operation *> parts) {
+  Operation *place = parts.back();
+  for (Operation *part : parts.drop_back()) {
+    const bool isBefore = part->isBeforeInBlock(place);
+    Operation *end = isBefore ? place : part;
+    for (Operation *op = (isBefore ? part : place)->getNextNode(); op != end;
+         op = op->getNextNode())
+      if (isa<plan::LaunchOp, plan::GemmOp>(op) && !llvm::is_contained(parts, op) &&
+          areOrdered(part, op))
+        return false;
+  }
+  return true;
+}
+
 Operation *onlyReader(Value buffer, plan::LaunchOp writer) {
   Operation *reader = nullptr;
   for (Operation *user : buffer.getUsers()) {
@@ -61,8 +99,9 @@ private:
   std::string replace(const Fusion &fusion,
                       llvm::function_ref<mk::Description(const std::string &symbol)> describe,
                       plan::LaunchOp *made = nullptr) override;
+  /// Unless it is there.
   void createKernel(Location loc, const mk::Kernel &kernel, const std::string &key,
-                    const std::string &origin, ArrayRef<Operand> operands) override;
+                    const std::string &origin, ArrayRef<Operand> operands);
   Value scaleReaders(Step norm, int squares) override {
     return products->scaleReaders(norm, squares);
   }
@@ -71,13 +110,19 @@ private:
                         RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup);
   /// As in plan.kernel; null where one of the operands has none.
   DenseI64ArrayAttr extentsOf(ArrayRef<Operand> operands);
-  std::string symbolFor(const std::string &key, const std::string &name) override;
+  /// A symbol of its own for the kernels of `key`.
+  std::string symbolFor(const std::string &key, const std::string &name);
+  Value clearCounters(plan::FunctionOp function, int counters) override;
+  /// All that the function's launches count with.
+  void launchClear(plan::FunctionOp function);
 
   const CudaChip *chip = nullptr;
   llvm::StringMap<KernelSpec> specs; // of kernels with facts, by symbol
   llvm::StringMap<std::string> symbols;
-  llvm::StringSet<> replaced;       // kernels that lost a launch
-  ProductFuser *products = nullptr; // of the function at hand
+  llvm::StringSet<> replaced; // kernels that lost a launch
+  // Of the function at hand.
+  ProductFuser *products = nullptr;
+  SmallVector<Operand, 3> cleared;
 
   m1::PassStatistic numAttentions{*this, "attentions"};
   m1::PassStatistic numConvolutions{*this, "convolutions"};
@@ -224,6 +269,8 @@ bool FuseLaunchesPass::fuseRounding(Step step) {
   if (first.dims != x.dims || second.dims != x.dims || !first.rowStride || !second.rowStride ||
       step.launch.getDomain() != rounding.launch.getDomain())
     return missed(step, "what becomes e4m3 is not made of whole rows");
+  if (!canBeOne({rounding.launch, step.launch}))
+    return missed(step, orderMatters);
   std::string error;
   mk::QuantizeRows facts;
   facts.of = norm ? mk::QuantizeRows::Of::norm : mk::QuantizeRows::Of::gate;
@@ -277,6 +324,8 @@ bool FuseLaunchesPass::fuseGather(Step gather) {
   if (kernel.getSource() || !gather.buffer("x").getDefiningOp<plan::TemporaryOp>() ||
       x.rowStride != norm.spec->get("x").rowStride)
     return missed(gather, "the norm does not read rows like it");
+  if (!canBeOne({gather.launch, norm.launch}))
+    return missed(gather, orderMatters);
   KernelSpec spec = *norm.spec;
   spec.name = "gathered_rms_norm";
   spec.operands.insert(spec.operands.end() - 1, gather.spec->get("logit_rows"));
@@ -304,6 +353,44 @@ bool FuseLaunchesPass::fuseGather(Step gather) {
   launch(fusion, symbol, operands, norm.launch.getDomain(), norm.launch.getGridX(),
          norm.launch.getRowsPerGroup());
   return true;
+}
+
+Value FuseLaunchesPass::clearCounters(plan::FunctionOp function, int counters) {
+  const int64_t bytes = int64_t(4) * counters;
+  OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
+  Value buffer =
+      plan::TemporaryOp::create(b, function.getLoc(), plan::BufferType::get(&getContext()),
+                                RowDomain::tokens, uint64_t(bytes), IntegerAttr());
+  cleared.push_back({buffer, plan::Access::wo, {bytes, bytes}});
+  return buffer;
+}
+
+void FuseLaunchesPass::launchClear(plan::FunctionOp function) {
+  if (cleared.empty())
+    return;
+  SmallVector<int> counts;
+  SmallVector<Value> buffers;
+  std::string name = "clear_counters";
+  int64_t bytes = 0;
+  for (const Operand &operand : cleared) {
+    buffers.push_back(operand.buffer);
+    bytes += operand.extent[0];
+    counts.push_back(int(operand.extent[0] / 4));
+    name += "_" + std::to_string(counts.back());
+  }
+  mk::Description description = cuda::describeClearCounters(counts, symbolFor(name, name), *chip);
+  assert(description.error.empty() && "there are counters");
+  const mk::Kernel &kernel = description.kernels.front();
+  createKernel(function.getLoc(), kernel, name, "clear_counters", cleared);
+  // Temporaries begin the function, the last of them first.
+  OpBuilder b(&getContext());
+  b.setInsertionPointAfterValue(buffers.front());
+  const SmallVector<int32_t> accesses(buffers.size(), static_cast<int32_t>(plan::Access::wo));
+  plan::LaunchOp::create(b, function.getLoc(), kernel.symbol, buffers, accesses,
+                         cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
+                         uint32_t(kernel.rows_per_group), "counters", uint64_t(bytes), uint64_t(0),
+                         ArrayAttr());
+  cleared.clear();
 }
 
 void FuseLaunchesPass::runOnOperation() {
@@ -340,6 +427,7 @@ void FuseLaunchesPass::runOnOperation() {
     numAttentions += AttentionFuser(*this, function, *chip).fuse();
     if (chains)
       numChains += ProductChains(*this, function, *chip).chain(launched);
+    launchClear(function);
     numConvolutions += scans.convolutions;
     numProjections += scans.projections;
     numScanNorms += scans.norms;

@@ -18,6 +18,13 @@ bool isSum(const KernelSpec &map) {
          (m1::splitSum(bodyOf(map), 0) || m1::splitSum(bodyOf(map), 1));
 }
 
+/// Whether the product can be done where `next` stands.
+bool canTake(const Product &product, plan::LaunchOp next) {
+  SmallVector<Operation *> parts(product.fusion.parts.begin(), product.fusion.parts.end());
+  parts.push_back(next);
+  return canBeOne(parts);
+}
+
 /// The product's sums become `code` of them, if it has a text and they are nothing else yet.
 bool takeMap(mk::Linear &facts, ArrayAttr code, ArrayRef<StringRef> names) {
   std::optional<std::string> text = cuda::writeScalars(code, names);
@@ -67,6 +74,8 @@ bool ProductFuser::endWith(Product &product, mk::Linear facts, Step map,
     return pass.missed(linear, "its map has no text");
   if (error.empty())
     error = refusal(facts);
+  if (error.empty() && !canTake(product, map.launch))
+    error = orderMatters;
   if (!error.empty())
     return pass.missed(linear, error);
   Fusion &fusion = product.fusion;
@@ -201,6 +210,8 @@ bool ProductFuser::fuseNorm(Step norm) {
   mk::Description description = cuda::describeLinear(facts, "linear", chip);
   if (error.empty())
     error = description.error;
+  if (error.empty() && !canTake(*writer, norm.launch))
+    error = orderMatters;
   if (!error.empty())
     return pass.missed(norm, error);
   const int squares = mk::squares_of(description.kernels.front().grid_x);
@@ -270,6 +281,8 @@ bool ProductFuser::fuseResidual(Step sum) {
     facts.out_stride = sum.spec->get("out").rowStride;
     if (error.empty())
       error = refusal(facts);
+    if (error.empty() && !canTake(*writer, sum.launch))
+      error = orderMatters;
     if (!error.empty())
       return pass.missed(sum, error);
     Fusion &fusion = writer->fusion;

@@ -46,6 +46,8 @@ bool ScanFuser::extend(Update &update, Step step, llvm::function_ref<void(Update
   Update extended = update;
   take(extended);
   std::string error = cuda::describeUpdate(extended.parts(), "update", chip).error;
+  if (error.empty() && !extended.canBeOne())
+    error = orderMatters;
   if (!error.empty())
     return pass.missed(step, error);
   update = extended;
@@ -164,6 +166,8 @@ bool ScanFuser::takeNorm(Update &update) {
   Update extended = update;
   extended.norm = norm;
   mk::Description description = cuda::describeUpdate(extended.parts(), "update", chip);
+  if (description.error.empty() && !extended.canBeOne())
+    description.error = orderMatters;
   if (!description.error.empty())
     return pass.missed(norm, description.error);
   extended.squares = pass.scaleReaders(norm, mk::squares_of(description.kernels.front().grid_x));
@@ -172,27 +176,6 @@ bool ScanFuser::takeNorm(Update &update) {
   update = extended;
   taken.insert(norm.launch);
   return true;
-}
-
-Value clearCounters(LaunchFuser &pass, plan::FunctionOp function, int counters,
-                    const CudaChip &chip) {
-  const int64_t bytes = int64_t(4) * counters;
-  const std::string name = "clear_counters_" + std::to_string(counters),
-                    symbol = pass.symbolFor(name, name);
-  mk::Description description = cuda::describeClearCounters(counters, symbol, chip);
-  assert(description.error.empty() && "there are counters");
-  const mk::Kernel &kernel = description.kernels.front();
-  OpBuilder b = OpBuilder::atBlockBegin(&function.getBody().front());
-  Location loc = function.getLoc();
-  Value cleared = plan::TemporaryOp::create(b, loc, plan::BufferType::get(function.getContext()),
-                                            RowDomain::tokens, uint64_t(bytes), IntegerAttr());
-  pass.createKernel(loc, kernel, name, "clear_counters",
-                    Operand{cleared, plan::Access::wo, {bytes, bytes}});
-  plan::LaunchOp::create(b, loc, symbol, ValueRange(cleared),
-                         {static_cast<int32_t>(plan::Access::wo)}, cuda::rowsOf(kernel.domain),
-                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), "counters",
-                         uint64_t(bytes), uint64_t(0), ArrayAttr());
-  return cleared;
 }
 
 void ScanFuser::replace(const Update &update, Value cleared, int counters) {
@@ -283,7 +266,7 @@ void ScanFuser::finish() {
     update.firstCounter = counters;
     counters += update.counters = cuda::countersOf(update.parts());
   }
-  Value cleared = counters ? clearCounters(pass, function, counters, chip) : Value();
+  Value cleared = counters ? pass.clearCounters(function, counters) : Value();
   for (const Update &update : updates)
     if (update.steps().size() > 1)
       replace(update, cleared, counters);

@@ -48,8 +48,8 @@ m1k::cuda::Description describeAttentionStep(const KernelSpec &write, const Kern
                                              int counters, const std::string &stem,
                                              const CudaChip &chip);
 int countersOf(const KernelSpec &write, const KernelSpec &attention);
-/// A kernel that clears so many counters of each sequence.
-m1k::cuda::Description describeClearCounters(int count, const std::string &stem,
+/// A kernel that clears counters of each sequence, so many in each of its buffers.
+m1k::cuda::Description describeClearCounters(llvm::ArrayRef<int> counts, const std::string &stem,
                                              const CudaChip &chip);
 /// What a `linear` for few rows is by itself; `describeLinear` takes it with what it does for its
 /// neighbours.

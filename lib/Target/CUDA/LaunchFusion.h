@@ -52,6 +52,14 @@ struct Product {
   mlir::plan::LaunchOp launch; // once it stands
 };
 
+/// What a buffer lies in, whichever of several ops of one state or port names it.
+const void *memoryOf(mlir::Value buffer);
+/// Whether the command writes its operand.
+bool writes(mlir::Operation *command, size_t operand);
+/// Whether all can be done where the last of the list stands: no command between one of them and
+/// that writes what the one uses, or uses what it writes.
+bool canBeOne(llvm::ArrayRef<mlir::Operation *> parts);
+constexpr const char *orderMatters = "a command between them uses what they write, or writes it";
 /// The one command besides `writer` that uses `buffer` itself, or null.
 mlir::Operation *onlyReader(mlir::Value buffer, mlir::plan::LaunchOp writer);
 
@@ -69,17 +77,13 @@ public:
   }
   /// Says why launches stay apart; always false.
   virtual bool missed(Step step, llvm::StringRef reason) = 0;
-  /// A symbol of its own for the kernels of `key`.
-  virtual std::string symbolFor(const std::string &key, const std::string &name) = 0;
-  /// Unless it is there.
-  virtual void createKernel(mlir::Location loc, const m1k::cuda::Kernel &kernel,
-                            const std::string &key, const std::string &origin,
-                            llvm::ArrayRef<Operand> operands) = 0;
   /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
   virtual std::string
   replace(const Fusion &fusion,
           llvm::function_ref<m1k::cuda::Description(const std::string &symbol)> describe,
           mlir::plan::LaunchOp *made = nullptr) = 0;
+  /// Counters, so many of each sequence, that are cleared where the function begins.
+  virtual mlir::Value clearCounters(mlir::plan::FunctionOp function, int counters) = 0;
   /// Lets the products that alone read this norm of whole rows apply its scale: they take as many
   /// sums of squares of a row, which the buffer that comes back is for. Null: they do not.
   virtual mlir::Value scaleReaders(Step norm, int squares) = 0;
@@ -87,10 +91,6 @@ public:
 
 /// "op_3072", of the rows of its output.
 std::string nameOf(llvm::StringRef op, const KernelSpec &spec, llvm::StringRef out);
-
-/// Counters, so many of each sequence, that are cleared where the function begins.
-mlir::Value clearCounters(LaunchFuser &pass, mlir::plan::FunctionOp function, int counters,
-                          const CudaChip &chip);
 
 /// One launch for products of a decode step of few rows that follow one another, of which the
 /// blocks wait for one another (kernels/cuda/linear_chain.cuh).
@@ -160,6 +160,12 @@ struct Update {
     parts.xColumn = xColumn, parts.bColumn = bColumn, parts.cColumn = cColumn;
     parts.few = few;
     return parts;
+  }
+  bool canBeOne() const {
+    llvm::SmallVector<mlir::Operation *> launches;
+    for (Step step : steps())
+      launches.push_back(step.launch);
+    return m1c::canBeOne(launches);
   }
   /// All launches, in the order of the step.
   llvm::SmallVector<Step> steps() const {

@@ -30,8 +30,9 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     kernels stem from the `facts` of all; kernels that no launch is left of go.
 
     It refuses, with a remark that says why, a convolution or product that something else reads too,
-    a projection of dt with quantised weights or a bias of its own, and neighbours whose types or
-    head sizes the kernels do not take. Prefill keeps its other launches: there a launch costs
+    a projection of dt with quantised weights or a bias of its own, neighbours whose types or
+    head sizes the kernels do not take, and those between which a command uses what they write, or
+    writes what they use. Prefill keeps its other launches: there a launch costs
     nothing. Other devices are left alone, and functions whose buffers have places.
 
     Before:

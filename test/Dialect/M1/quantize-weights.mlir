@@ -10,9 +10,9 @@
 // RUN: m1-opt %s --m1-quantize-weights=format=int8:64 | FileCheck %s --check-prefix=CHECK-INT8
 // RUN: m1-opt %s --m1-quantize-weights=format=stored --m1-statistics 2>%t.stored | FileCheck %s --check-prefix=CHECK-STORED --implicit-check-not=m1.stored_codes
 // RUN: FileCheck %s --check-prefix=STORED-STATISTICS --input-file=%t.stored
-// STORED-STATISTICS: m1-quantize-weights kept 11
+// STORED-STATISTICS: m1-quantize-weights kept 12
 // STORED-STATISTICS: m1-quantize-weights quantized 2
-// STATISTICS: m1-quantize-weights kept 8
+// STATISTICS: m1-quantize-weights kept 9
 // STATISTICS: m1-quantize-weights quantized 5
 // NOTHING: warning: no weight of a linear is named as 'nothing' says
 // BROKEN: error: m1-quantize-weights: keep 'a(' is no regular expression: parentheses not balanced
@@ -66,6 +66,8 @@ m1.weight @stored_tied : tensor<16x40xbf16>
 m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
 // CHECK: m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
 m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
+m1.weight @recurrence : tensor<8x8xbf16> {sources = ["g"]}
+m1.weight @lambda : tensor<8xf32> {sources = ["l"]}
 // CHECK: m1.weight @mixer : tensor<8x8xbf16> {sources = ["layers.0.out_proj.weight"]}
 m1.weight @mixer : tensor<8x8xbf16> {sources = ["layers.0.out_proj.weight"]}
 // CHECK: m1.weight @constant : tensor<1x8xf32> {value
@@ -104,8 +106,8 @@ func.func @quantised(%x: tensor<?x8xbf16>, %x2: tensor<?x16xbf16>, %x3: tensor<?
   return
 }
 
-// Routers, also behind a multiplier; embeddings that are the head; what goes into a scan's dt;
-// names that keep asks for; constants; transformed weights.
+// Routers, also behind a multiplier; embeddings that are the head; what goes into a scan's dt,
+// or says how a recurrent unit forgets; names that keep asks for; constants; transformed weights.
 // CHECK-LABEL: func @kept
 func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32>,
                 %n: tensor<?x4xf32>, %batch: !m1.batch) -> (tensor<?x16xf32>, tensor<?xi32>) {
@@ -129,7 +131,14 @@ func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32
       : (tensor<?x8xbf16>, tensor<?x8xf32>, tensor<8x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
          !m1.batch, !m1.scan_state<8x4xf32>) -> tensor<?x8xf32>
   %wm = m1.get_weight @mixer : tensor<8x8xbf16>
-  %o = m1.linear %y, %wm : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
+  %wg = m1.get_weight @recurrence : tensor<8x8xbf16>
+  %g = m1.linear %x, %wg : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xf32>
+  %lambda = m1.get_weight @lambda : tensor<8xf32>
+  %hs = m1.get_state @lru : !m1.scan_state<8xf32>
+  %u = m1.rg_lru %y, %y, %g, %lambda, %batch, %hs
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<8xf32>, !m1.batch,
+         !m1.scan_state<8xf32>) -> tensor<?x8xf32>
+  %o = m1.linear %u, %wm : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
   %wc = m1.get_weight @constant : tensor<1x8xf32>
   %c = m1.linear %o, %wc : (tensor<?x8xf32>, tensor<1x8xf32>) -> tensor<?x1xf32>
   %wx = m1.get_weight @transformed : tensor<8x8xf32>
@@ -140,6 +149,7 @@ func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32
   return %l, %next : tensor<?x16xf32>, tensor<?xi32>
 }
 m1.state @scan : !m1.scan_state<8x4xf32>
+m1.state @lru : !m1.scan_state<8xf32>
 
 // CHECK-STORED-LABEL: func @stored
 func.func @stored(%x: tensor<?x40xbf16>, %tokens: tensor<?xi32>)

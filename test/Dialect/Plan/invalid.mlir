@@ -796,6 +796,18 @@ plan.target @cuda {
 
 // -----
 
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [9223372036854775807, 128]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    %1 = plan.view %0 + 64
+    // expected-error@+1 {{'plan.launch' op touches 9223372036854775807 of every 128 bytes of operand 0 from byte 64, which 64 bits do not hold}}
+    plan.launch @fill(wo %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
 // A kernel has one grid, whoever launches it.
 plan.target @cuda {
   plan.kernel @fill {key = "fill", origin = "generated"}

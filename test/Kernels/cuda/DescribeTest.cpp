@@ -225,7 +225,12 @@ TEST(Describe, SaysWhatItRefuses) {
   norm.features = 100;
   norm.groups = 3;
   EXPECT_EQ(describe(norm, "k").error, "expected features in whole groups, got 100 in 3");
-  EXPECT_EQ(describe(ClearCounters{}, "k").error, "expected counters, got 0");
+  for (const std::vector<int> &counts : {std::vector<int>{}, {1, 2, 3, 4}, {1, 0}})
+    EXPECT_EQ(describe(ClearCounters{counts}, "k").error,
+              "expected counters in one to three buffers, got " + std::to_string(counts.size()) +
+                  " buffers, or one of none");
+  EXPECT_EQ(describe(ClearCounters{{2, 1}}, "k").kernels.front().operands,
+            (std::vector<std::string>{"counters", "counters_1"}));
 
   SsdScan ssd = m1_ssd();
   ssd.decode = true;

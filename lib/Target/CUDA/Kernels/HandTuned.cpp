@@ -629,9 +629,10 @@ int countersOf(const KernelSpec &write, const KernelSpec &spec) {
   return mk::counters_of(attentionStep(write, spec, error));
 }
 
-mk::Description describeClearCounters(int count, const std::string &stem, const CudaChip &chip) {
+mk::Description describeClearCounters(ArrayRef<int> counts, const std::string &stem,
+                                      const CudaChip &chip) {
   mk::ClearCounters facts;
-  facts.count = count;
+  facts.counts.assign(counts.begin(), counts.end());
   return mk::describe(facts, stem, tuningFor(chip));
 }
 
