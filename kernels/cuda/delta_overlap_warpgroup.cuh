@@ -427,27 +427,26 @@ template <class F> struct DeltaChain {
   // sums (+)= operandᵀ · rowsᵀ over the state's rows, of W or Q.
   M1K_DEVICE static void multiply_rows(float (&sums)[32], u32 (&operand)[kSteps][4], u32 rows,
                                        bool add) {
+    const u64 first = product_operand(rows);
     keep(sums);
     keep(operand);
     products_begin();
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
-      product(sums, operand[k], product_operand(rows + k / 4 * kHalfBytes + k % 4 * 32),
+      product(sums, operand[k], operand_after(first, k / 4 * kHalfBytes + k % 4 * 32),
               add || k > 0);
     products_commit();
   }
 
   // The first warpgroup's: takes s over `count` tiles of which tile(i) says the sequence's tokens.
-  // Element 4n + i of s[h] is of column g + i / 2 · 8 of the warp's 16 and row
-  // h · 64 + n · 8 + 2t + i % 2. Products are halved, so that one half's results are worked on
-  // while the other half runs: W·S by tokens, then K·δ by the two halves of those, last by rows of
-  // the state.
-  template <class Tile> M1K_DEVICE void take_state(float (&s)[2][32], int count, Tile tile) {
-    float x[2][16];
-    u32 sf[2][kSteps / 2][4], plain[2][2][4], decayed[2][2][4];
+  // Element 4n + i of s is of column g + i / 2 · 8 of the warp's 16 and row n · 8 + 2t + i % 2.
+  // K·δ is begun with the first half of the tokens, while the second half is worked on.
+  template <class Tile> M1K_DEVICE void take_state(float (&s)[F::kK / 2], int count, Tile tile) {
+    float x[32];
+    u32 sf[kSteps][4], plain[2][2][4], decayed[2][2][4];
     InputRing at;
     LeftRing to;
-    auto element = [&](int n, int i) -> float & { return x[n / 4][n % 4 * 4 + i]; };
+    auto element = [&](int n, int i) -> float & { return x[4 * n + i]; };
     auto load = [&] {
       wait_full(at);
       fence_async();
@@ -457,47 +456,20 @@ template <class F> struct DeltaChain {
       });
     };
     auto factors = [&] { return reinterpret_cast<const float *>(shared + at.place() + kFactors); };
-    // S as an operand, and s as the next tile leaves it.
-    auto pack = [&](int h, float kept) {
+    auto pack = [&] { // S as an operand
 #pragma unroll
-      for (int k = 0; k < kSteps / 2; ++k)
+      for (int k = 0; k < kSteps; ++k)
 #pragma unroll
         for (int e = 0; e < 4; ++e)
-          sf[h][k][e] = pack_bf16(s[h][8 * k + 2 * e], s[h][8 * k + 2 * e + 1]);
-#pragma unroll
-      for (int i = 0; i < 32; ++i)
-        s[h][i] *= kept;
+          sf[k][e] = pack_bf16(s[8 * k + 2 * e], s[8 * k + 2 * e + 1]);
     };
     load();
-    float kept = factors()[kTile + tile(0).high - 1];
-    pack(0, kept);
-    pack(1, kept);
+    pack();
     for (int i = 0; i < count; ++i) {
       const DeltaTile<F> tokens = tile(i);
       const u32 stage = address + at.place();
-      auto multiply = [&](int half) {
-#pragma unroll
-        for (int k = 0; k < kSteps; ++k)
-          product(x[half], sf[k / 4][k % 4],
-                  product_operand(stage + kKeyBytes + k / 4 * kHalfBytes + k % 4 * 32 +
-                                  half * (kHalfBytes / 2)),
-                  true);
-        products_commit();
-      };
-      auto update = [&](int h, int tokens_half) {
-#pragma unroll
-        for (int k = 0; k < 2; ++k)
-          product_by_rows(
-              s[h], decayed[tokens_half][k],
-              product_operand(stage + h * kHalfBytes + (2 * tokens_half + k) * 16 * kSwizzledRow));
-      };
-      keep(x[0]);
-      keep(x[1]);
-      keep(sf[0]);
-      keep(sf[1]);
-      products_begin();
-      multiply(0);
-      multiply(1);
+      const float kept = factors()[kTile + tokens.high - 1];
+      multiply_rows(x, sf, stage + kKeyBytes, true);
       wait_empty(to);
       uint4 *leaves = left(to);
       auto leave = [&](int step, const u32(&four)[4]) {
@@ -505,28 +477,28 @@ template <class F> struct DeltaChain {
       };
 #pragma unroll
       for (int k = 0; k < kSteps; ++k)
-        leave(k, sf[k / 4][k % 4]);
-      products_wait<1>();
-      keep(x[0]);
+        leave(k, sf[k]);
+      const u64 keys = product_operand(stage, kHalfBytes);
+      auto update = [&](int half) {
+        keep(s);
+        keep(decayed[half]);
+        products_begin();
+#pragma unroll
+        for (int k = 0; k < 2; ++k)
+          product_by_rows(s, decayed[half][k],
+                          operand_after(keys, (2 * half + k) * 16 * kSwizzledRow));
+        products_commit();
+      };
+      products_wait<0>();
+      keep(x);
+      keep(sf);
       tokens.template round<0>(element, factors(), plain[0], decayed[0]);
-      keep(decayed[0]);
-      keep(s[0]);
-      keep(s[1]);
-      products_begin();
-      update(0, 0);
-      update(1, 0);
-      products_commit();
-      products_wait<1>();
-      keep(x[1]);
-      keep(sf[0]);
-      keep(sf[1]);
+#pragma unroll
+      for (int j = 0; j < F::kK / 2; ++j)
+        s[j] *= kept;
+      update(0);
       tokens.template round<1>(element, factors(), plain[1], decayed[1]);
-      keep(decayed[1]);
-      products_begin();
-      update(0, 1);
-      products_commit();
-      update(1, 1);
-      products_commit();
+      update(1);
 #pragma unroll
       for (int n = 0; n < 4; ++n)
         leave(kSteps + n, plain[n / 2][n % 2]);
@@ -534,20 +506,14 @@ template <class F> struct DeltaChain {
       to.next();
       InputRing taken = at;
       at.next();
-      kept = 1.0f;
-      if (i + 1 < count) {
+      if (i + 1 < count)
         load();
-        kept = factors()[kTile + tile(i + 1).high - 1];
-      }
-      products_wait<1>();
-      keep(s[0]);
-      pack(0, kept);
       products_wait<0>();
-      keep(s[1]);
+      keep(s);
       keep(decayed[0]);
       keep(decayed[1]);
       release(taken);
-      pack(1, kept);
+      pack();
     }
   }
 
@@ -579,10 +545,10 @@ template <class F> struct DeltaChain {
 
   // The second one's; `out` is the first tile's first row.
   template <class Tile> M1K_DEVICE void write_outputs(bf16 *out, int count, Tile tile) {
-    float y[32];
+    float y[32], z[32]; // Sᵀ·Qᵀ, δᵀ·Pᵀ
 #pragma unroll
     for (int i = 0; i < 32; ++i)
-      y[i] = 0.0f;
+      y[i] = z[i] = 0.0f;
     u32 sf[kSteps][4], plain[4][4];
     OutputRing at;
     LeftRing from;
@@ -603,26 +569,26 @@ template <class F> struct DeltaChain {
       release(from);
       wait_full(at);
       fence_async();
-      multiply_rows(y, sf, stage, false);
-      products_wait<0>();
-      keep(y);
-      keep(sf);
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        float2 factor = *reinterpret_cast<const float2 *>(factors + n * 8 + 2 * t);
-        y[4 * n] *= factor.x, y[4 * n + 1] *= factor.y;
-        y[4 * n + 2] *= factor.x, y[4 * n + 3] *= factor.y;
-      }
-      keep(y);
+      keep(z);
       keep(plain);
-      products_begin();
+      multiply_rows(y, sf, stage, false);
+      const u64 products = product_operand(stage + kKeyBytes);
 #pragma unroll
       for (int k = 0; k < 4; ++k)
-        product(y, plain[k], product_operand(stage + kKeyBytes + k * 32), true);
+        product(z, plain[k], operand_after(products, k * 32), k > 0);
       products_commit();
       products_wait<0>();
       keep(y);
+      keep(z);
+      keep(sf);
       keep(plain);
+#pragma unroll
+      for (int n = 0; n < 8; ++n) {
+        float2 factor = *reinterpret_cast<const float2 *>(factors + n * 8 + 2 * t);
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          y[4 * n + e] = fmaf(y[4 * n + e], e % 2 ? factor.y : factor.x, z[4 * n + e]);
+      }
       // By rows in the place of Q, for whole rows to leave at once.
       meet();
 #pragma unroll
@@ -662,9 +628,9 @@ M1K_DEVICE void delta_records(const bf16 *q, const bf16 *k, const bf16 *v, const
   if (leaving > blocks / 2) // on another chip than the one meant
     leaving = 0;
   const int staying = blocks - leaving;
-  // Those that stay need 6 times as long for a record as a chain for a tile: the last tiles are
+  // Those that stay need 4 times as long for a record as a chain for a tile: the last tiles are
   // theirs, as many as they prepare while the chains run.
-  const int rest = leaving ? min(tiles, tiles * staying / (6 * F::kHeads * dims.sequences)) : 0;
+  const int rest = leaving ? min(tiles, tiles * staying / (4 * F::kHeads * dims.sequences)) : 0;
   const int records = tiles * F::kHeads, shared_records = (tiles - rest) * F::kHeads;
   // function(tile, head) of a group's records.
   auto each = [&](auto function) {
@@ -743,14 +709,12 @@ M1K_DEVICE void delta_chain(const bf16 *q, const bf16 *k, typename F::ST *state,
     const bf16 *keys = k + head / F::kShare * F::kK, *queries = q + head / F::kShare * F::kK;
     typename D::InputRing input;
     typename D::OutputRing output;
-    for (int i = 0; i < count; ++i) {
-      const DeltaTile<F> tokens = tile(i);
-      const long long row = (first + i) * static_cast<long long>(kTile);
-      auto record_of = [&](int i) {
-        return R::record(const_cast<unsigned char *>(temporary),
-                         const_cast<unsigned char *>(workspace), first + i, head, dims.tokens);
-      };
-      const unsigned char *record = record_of(i);
+    auto row_of = [&](int i) { return (first + i) * static_cast<long long>(kTile); };
+    auto record_of = [&](int i) {
+      return R::record(const_cast<unsigned char *>(temporary),
+                       const_cast<unsigned char *>(workspace), first + i, head, dims.tokens);
+    };
+    auto copy_input = [&](int i) {
       if (i % 8 == 0) { // a lane a record
         if (block.lane < 8 && i + block.lane < count) {
           u32 ready;
@@ -763,12 +727,14 @@ M1K_DEVICE void delta_chain(const bf16 *q, const bf16 *k, typename F::ST *state,
         }
         __syncwarp();
       }
+      const DeltaTile<F> tokens = tile(i);
       block.wait_empty(input);
       unsigned char *stage = block.shared + input.place();
-      copy_swizzled<F::kK, F::kKStride % 8 == 0>(thread, stage, keys + row * F::kKStride,
+      copy_swizzled<F::kK, F::kKStride % 8 == 0>(thread, stage, keys + row_of(i) * F::kKStride,
                                                  F::kKStride, tokens.low, tokens.high);
       if (thread == 0) {
         fence_async_global();
+        const unsigned char *record = record_of(i);
         const u32 to = block.address + input.place(), barrier = block.full(input);
         barrier_arrive_expecting(barrier, D::kKeyBytes + D::kHalfBytes + 2 * R::kFactorBytes);
         copy_bulk(to + D::kKeyBytes, record, D::kKeyBytes, barrier);
@@ -778,16 +744,26 @@ M1K_DEVICE void delta_chain(const bf16 *q, const bf16 *k, typename F::ST *state,
       }
       barrier_arrive_after_copies(block.full(input));
       input.next();
-
+    };
+    auto copy_output = [&](int i) {
+      const DeltaTile<F> tokens = tile(i);
       block.wait_empty(output);
-      stage = block.shared + output.place();
-      copy_swizzled<F::kK, F::kQStride % 8 == 0>(thread, stage, queries + row * F::kQStride,
+      unsigned char *stage = block.shared + output.place();
+      const unsigned char *record = record_of(i);
+      copy_swizzled<F::kK, F::kQStride % 8 == 0>(thread, stage, queries + row_of(i) * F::kQStride,
                                                  F::kQStride, tokens.low, tokens.high);
       block.copy_products(thread, stage + D::kKeyBytes, record);
       D::copy_bytes(thread, stage + D::kOutputFactor, record + R::kReady - R::kFactorBytes,
                     R::kFactorBytes);
       barrier_arrive_after_copies(block.full(output));
       output.next();
+    };
+    // Outputs are a tile behind the state: what those wait for shall not keep the state waiting.
+    copy_input(0);
+    for (int i = 0; i < count; ++i) {
+      if (i + 1 < count)
+        copy_input(i + 1);
+      copy_output(i);
     }
     wait_for_predecessors(out);
     return;
@@ -803,13 +779,13 @@ M1K_DEVICE void delta_chain(const bf16 *q, const bf16 *k, typename F::ST *state,
   take_registers<240>();
   ST *place = state + (static_cast<long long>(slots[sequence]) * F::kHeads + head) * F::kK * F::kV +
               column0 + block.warp * 16 + block.g;
-  float s[2][32];
+  float s[F::kK / 2];
   auto each = [&](auto function) {
 #pragma unroll
     for (int n = 0; n < F::kK / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i)
-        function(s[n / 8][n % 8 * 4 + i], (n * 8 + 2 * block.t + i % 2) * F::kV + i / 2 * 8);
+        function(s[4 * n + i], (n * 8 + 2 * block.t + i % 2) * F::kV + i / 2 * 8);
   };
   bool fresh = positions[start] == 0;
   each([&](float &value, int at) { value = fresh ? 0.0f : to_float(place[at]); });

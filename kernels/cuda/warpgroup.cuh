@@ -101,7 +101,11 @@ M1K_DEVICE u64 product_operand(u32 address, int stride = 16) {
          u64((address & 0x3ffff) >> 4);
 }
 
-#define M1K_SUMS_16 "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15}"
+// The one `bytes` further on, without the address's way into it.
+M1K_DEVICE u64 operand_after(u64 operand, int bytes) {
+  return operand >> 32 << 32 | u32(u32(operand) + u32(bytes >> 4));
+}
+
 #define M1K_SUMS_32                                                                                \
   "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "    \
   "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
@@ -150,13 +154,6 @@ M1K_DEVICE void product(float (&d)[128], u64 a, u64 b, bool add) {
                : "l"(a), "l"(b), "r"(int(add)));
 }
 // Likewise with a (64 x 16) in registers as for mma_bf16, which must be kept until the wait.
-M1K_DEVICE void product(float (&d)[16], const u32 (&a)[4], u64 b, bool add) {
-  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %21, 0;\n"
-               "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 " M1K_SUMS_16
-               ", {%16, %17, %18, %19}, %20, p, 1, 1, 0;\n}"
-               : M1K_SUM_8(d, 0), M1K_SUM_8(d, 8)
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)));
-}
 M1K_DEVICE void product(float (&d)[32], const u32 (&a)[4], u64 b, bool add) {
   asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %37, 0;\n"
                "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " M1K_SUMS_32
@@ -178,7 +175,6 @@ M1K_DEVICE void product_by_rows(float (&d)[64], const u32 (&a)[4], u64 b) {
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
-#undef M1K_SUMS_16
 #undef M1K_SUMS_32
 #undef M1K_SUMS_64
 #undef M1K_SUMS_128

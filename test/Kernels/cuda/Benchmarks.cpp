@@ -588,12 +588,16 @@ std::vector<Case> benchmarks() {
   cases.push_back(ssd_bench("1 × 16384", {1, 16384}, bf16, f32, false, 1, 330));
   cases.push_back(ssd_bench("8 × 4096", {8, 4096}, bf16, f32, false, 8, 600));
   cases.push_back(ssd_bench("1 × 4096 in f32", {1, 4096}, f32, f32, false, 1, 0));
+  cases.push_back(delta_bench("1 × 512", {1, 512}, 16, f32, false, 7));
   cases.push_back(delta_bench("1 × 2048", {1, 2048}, 16, f32, false, 24));
   cases.push_back(delta_bench("1 × 16384", {1, 16384}, 16, f32, false, 180));
   cases.push_back(delta_bench("8 × 2048", {8, 2048}, 16, f32, false, 190));
+  cases.push_back(delta_bench("32 × 512", {32, 512}, 16, f32, false, 224));
+  cases.push_back(delta_bench("1 × 512, 32 heads", {1, 512}, 32, f32, false, 11));
   cases.push_back(delta_bench("1 × 2048, 32 heads", {1, 2048}, 32, f32, false, 36));
   cases.push_back(delta_bench("1 × 16384, 32 heads", {1, 16384}, 32, f32, false, 270));
   cases.push_back(delta_bench("8 × 2048, 32 heads", {8, 2048}, 32, f32, false, 300));
+  cases.push_back(delta_bench("32 × 512, 32 heads", {32, 512}, 32, f32, false, 350));
   cases.push_back(delta_bench("512, f32 state", {512, 1}, 16, f32, true, 710));
   cases.push_back(conv_bench("8 × 4096, 3072 channels from 1024", {8, 4096}, 3072, 3, false));
   cases.push_back(conv_bench("8 × 4096, 5120 channels", {8, 4096}, 5120, 1, false));
