@@ -418,8 +418,9 @@ private:
     if (i > 0 && isOp(tokens[i - 1], "°") && isWord(i) && trimmed(tokens[i].text).size() == 1)
       return false; // 30° N
     return isWord(i) &&
-           (isUnitWord(tokens[i].text) || (isText(tokens[i]) && tokens[i].text[0] != '\xE2' &&
-                                           !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
+           (isUnitWord(tokens[i].text) ||
+            (isText(tokens[i]) && tokens[i].text[0] != '\xE2' && !hasOneOf(tokens[i], {"by"}) &&
+             !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
   }
   // Looks no further than past `most` tokens.
   size_t itemEnd(size_t i, size_t most) const {

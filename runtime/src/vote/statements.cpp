@@ -30,6 +30,22 @@ size_t numberLength(std::string_view text, size_t at) {
 
 namespace {
 
+// Without the signs of currencies but $.
+std::string withoutCurrency(const std::string &text) {
+  std::string kept;
+  for (size_t i = 0; i < text.size(); ++i) {
+    size_t sign = 0;
+    for (const std::string_view each : {"€", "£", "¥", "₹"})
+      if (text.compare(i, each.size(), each) == 0)
+        sign = each.size();
+    if (sign)
+      i += sign - 1;
+    else
+      kept += text[i];
+  }
+  return kept;
+}
+
 // The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
 // leads to, or "so".
 std::optional<std::string> statedNumber(std::string_view given) {
@@ -38,9 +54,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
        (at = plain.find("**")) != std::string::npos &&
        (at + 2 == plain.size() || !isLetter(plain[at + 2]) || at == 0 || plain[at - 1] == ' ');)
     plain.erase(at, 2);
-  for (const std::string_view currency : {"€", "£", "¥", "₹"})
-    for (size_t at; (at = plain.find(currency)) != std::string::npos;)
-      plain.erase(at, currency.size());
+  plain = withoutCurrency(plain);
   const std::string_view sentence = plain;
   const std::vector<std::string> all = wordsOf(sentence);
   if (all.size() == 1 && isConclusion(all[0])) // So, 42.
