@@ -80,6 +80,12 @@ std::string usualWording(std::string text) {
     for (size_t at = text.find("and", 1); at != std::string::npos; at = text.find("and", at + 1))
       if (isLetter(text[at - 1]) && at + 3 < text.size() && isDigit(text[at + 3]))
         text.erase(at, 3);
+  for (const char *subject : {"series", "integral", "sequence"}) // the series is divergent
+    if (begins(subject) && text.find("verge") != std::string::npos)
+      text.erase(0, std::string(subject).size());
+  for (const char *adjective : {"divergent", "convergent"})
+    if (text == adjective || text == std::string("is") + adjective)
+      text = adjective[0] == 'd' ? "diverges" : "converges";
   if (begins("infinitelymany"))
     (void)dropEnd("solutions");
   for (const char *ending : {"st", "nd", "rd", "th"}) // January 5th
@@ -133,7 +139,7 @@ const char *namedSet(std::string text) {
   return set == sets.end() ? nullptr : set->second;
 }
 
-// In lower case; the name of a small number is the number.
+// In lower case; the name of a small number is the number, and so is that of its place.
 ValuePtr word(const std::string &text) {
   static const std::array<const char *, 13> numbers = {"zero", "one",    "two",   "three", "four",
                                                        "five", "six",    "seven", "eight", "nine",
@@ -144,8 +150,11 @@ ValuePtr word(const std::string &text) {
     return canonical(readAnswer(set));
   if (v->text == "infinity")
     return canonical(readAnswer("\\infty"));
+  static const std::array<const char *, 13> places = {
+      "zeroth",  "first",  "second", "third", "fourth",   "fifth",  "sixth",
+      "seventh", "eighth", "ninth",  "tenth", "eleventh", "twelfth"};
   for (size_t n = 0; n < numbers.size(); ++n)
-    if (v->text == numbers[n])
+    if (v->text == numbers[n] || v->text == places[n]) // third is what 3rd is
       return expressionValue(toExpression({static_cast<__int128>(n), 1}));
   return v;
 }
@@ -388,6 +397,12 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
       return rest;
   if (v->kind == Kind::tuple && v->open == ":")
     reduceRatio(*v);
+  if (v->kind == Kind::matrix && v->columns == 1 && v->items.size() > 1) { // a column is a vector
+    v->kind = Kind::tuple;
+    v->columns = 0;
+    v->open = "(";
+    v->close = ")";
+  }
   return v;
 }
 

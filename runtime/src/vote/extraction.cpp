@@ -38,13 +38,34 @@ size_t nameOfBox(const std::string &text, size_t end) {
   return std::string::npos;
 }
 
-// "not \boxed{6}"
+constexpr std::string_view kDenials[] = {"not", "rather than", "instead of"};
+
+// "not \boxed{6}", "rather than \boxed{6}"
 bool isDenied(const std::string &text, size_t box) {
-  const size_t end = box ? text.find_last_not_of(" $*(\\", box - 1) : text.npos;
-  constexpr std::string_view no = "not";
-  return end != text.npos && end + 1 >= no.size() &&
-         lowerCase(text.substr(end + 1 - no.size(), no.size())) == no &&
-         (end + 1 == no.size() || !isLetter(text[end - no.size()]));
+  const size_t end = box ? text.find_last_not_of(" $*(\\", box - 1) + 1 : 0;
+  return std::any_of(std::begin(kDenials), std::end(kDenials), [&](std::string_view no) {
+    return end >= no.size() && lowerCase(text.substr(end - no.size(), no.size())) == no &&
+           (end == no.size() || !isLetter(text[end - no.size() - 1]));
+  });
+}
+
+// To the end of the sentence that goes on there.
+std::string_view sentenceFrom(const std::string &text, size_t at) {
+  constexpr size_t longest = 120;
+  const auto rest = std::string_view(text).substr(at, longest);
+  return rest.substr(0, rest.find_first_of(".\n"));
+}
+
+// Whether the last box of a text has no end.
+bool endsWithinBox(const std::string &text) {
+  const size_t box = text.rfind("\\boxed{");
+  int depth = box != text.npos;
+  for (size_t i = box + 7; depth > 0 && i < text.size(); ++i)
+    if (text[i] == '\\')
+      ++i;
+    else
+      depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
+  return depth > 0;
 }
 
 std::optional<Boxed> lastBox(const std::string &text) {
@@ -66,7 +87,7 @@ std::optional<Boxed> lastBox(const std::string &text) {
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       const size_t name = before == std::string::npos ? before : nameOfBox(text, before + 1);
       if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name) ||
-          isDenied(text, name))
+          isDenied(text, name) || saysWrong(sentenceFrom(text, i + 1)))
         continue; // of boxes within one another the innermost counts
       boxes.push_back({name, brace + 1, i});
     }
@@ -174,7 +195,7 @@ std::string_view withoutKind(std::string_view part) {
     at = std::min(part.find_first_not_of(" ,:", end), part.size());
   }
   const bool value = at < part.size() && ((part[at] >= '0' && part[at] <= '9') ||
-                                          std::string_view("$([-").find(part[at]) < 4 ||
+                                          std::string_view("$([{-").find(part[at]) < 5 ||
                                           part.compare(at, 2, "\\(") == 0);
   return value ? part.substr(at) : part;
 }
@@ -191,8 +212,9 @@ std::string_view withoutFillers(std::string_view part) {
     if (first == std::string_view::npos)
       return {};
     part.remove_prefix(first);
-    for (const std::string_view way : {"found to be ", "calculated to be ", "computed to be ",
-                                       "calculated as ", "computed as ", "determined to be "})
+    for (const std::string_view way :
+         {"found to be ", "calculated to be ", "computed to be ", "calculated as ", "computed as ",
+          "determined to be ", "as follows: ", "the following: "})
       if (part.compare(0, way.size(), way) == 0)
         part.remove_prefix(way.size());
     size_t end = 0;
@@ -220,9 +242,9 @@ std::string_view firstSentence(std::string_view part) {
 }
 
 // Words that say of an answer that it holds: "the answer is correct".
-const std::set<std::string> kPraise = {"correct", "right",    "reasonable", "clear",  "consistent",
-                                       "valid",   "verified", "below",      "above",  "here",
-                                       "as",      "follows",  "obvious",    "trivial"};
+const std::set<std::string> kPraise = {
+    "correct", "right", "reasonable", "clear",   "consistent", "valid",   "verified", "below",
+    "above",   "here",  "as",         "follows", "obvious",    "trivial", "later",    "hidden"};
 
 // Whether these are words that say something of an answer and are none.
 bool isComment(const std::string &words, bool praise) {
@@ -243,6 +265,13 @@ bool isComment(const std::string &words, bool praise) {
       words.find_first_of("0123456789$\\") == std::string::npos) // a prime number
     return true;
   // What it is like, and not what it is.
+  if (all.size() > 3 && (all[0] == "a" || all[0] == "an") && kinds.count(all[1]) &&
+      among({all[2]}, {"between", "from", "that", "which", "less", "greater", "of", "in"}))
+    return true; // an integer between 0 and 999
+  if (all.size() > 1 && (all[0] == "be" || (among({all[0]}, {"on", "in", "at"}) &&
+                                            among({all[1]}, {"page", "line", "chapter", "section",
+                                                             "table", "figure", "step"}))))
+    return true; // be rounded, on page 5
   for (const std::string_view like :
        {"a multiple of ", "in the form", "of the form", "between ", "left to ", "a factor of ",
         "a divisor of ", "at most ", "at least ", "greater than ", "less than ", "more than ",
@@ -322,8 +351,14 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   }
   std::string_view all = withoutFillers(std::string_view(text).substr(begin));
   if (const size_t line = text.find_first_not_of(" \t*:", begin);
-      line != std::string::npos && text[line] == '\n' && all.substr(0, 2) == "- ")
-    all.remove_prefix(2);           // an item of a list
+      line != std::string::npos && text[line] == '\n') {
+    if (all.substr(0, 3) == "1. " && all.find("\n2. ") != all.npos) { // items that are several
+      says = false;
+      return std::nullopt;
+    }
+    if (all.substr(0, 2) == "- " || all.substr(0, 2) == "> ")
+      all.remove_prefix(2); // an item of a list
+  }
   if (all.compare(0, 2, "| ") == 0) // the next cell of a table
     all = withoutFillers(all.substr(2));
   bool described = false;
@@ -370,8 +405,8 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
     rest.pop_back(); // of the formula that begins before the marker
   says = !isComment(rest, /*praise=*/true);
   for (const std::string_view no :
-       {"not ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不", "我", "no lo s",
-        "わかり", "分かり", "모르", "ich ", "je ne "})
+       {"not ", "no longer ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不", "我",
+        "no lo s", "わかり", "分かり", "모르", "ich ", "je ne "})
     says &= rest.compare(0, no.size(), no) != 0;
   if (rest.empty() || !says)
     return std::nullopt;
@@ -515,6 +550,13 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   return isFormula(rest) && !several ? std::optional(rest) : std::nullopt;
 }
 
+// Whether what was said behind a marker is taken back by the words behind it.
+bool isTakenBack(const std::string &text, size_t marker, const std::string &said) {
+  const size_t at = text.find(said, marker), comma = said.find(", ");
+  return (at != text.npos && saysWrong(std::string_view(text).substr(at + said.size()))) ||
+         (comma != said.npos && saysWrong(std::string_view(said).substr(comma)));
+}
+
 // What a text without a box says; nothing where no word of it announces an answer.
 std::optional<std::string> announcedAnswer(const std::string &text) {
   if (const size_t hashes = text.rfind("####"); hashes != std::string::npos) {
@@ -532,7 +574,7 @@ std::optional<std::string> announcedAnswer(const std::string &text) {
   for (size_t k = markers.size(); k > 0 && markers.size() - k < most; --k) {
     bool says = true;
     if (auto said = markedAnswer(text, markers[k - 1], says))
-      return said;
+      return isTakenBack(text, markers[k - 1], *said) ? std::nullopt : said;
     if (says) // words behind the last one that are no answer to give way to the one before
       break;
   }
@@ -667,6 +709,17 @@ constexpr std::pair<std::string_view, std::string_view> kThoughts[] = {
     {"<thought>", "</thought>"}, {"<reasoning>", "</reasoning>"},
     {"[THINK]", "[/THINK]"},     {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"}};
 
+// Where a model that has answered goes on with a question of its own; npos where it does not.
+size_t nextQuestion(const std::string &text) {
+  size_t first = std::string::npos;
+  for (const std::string_view head : {"\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:"})
+    first = std::min(first, text.find(head));
+  if (first == std::string::npos)
+    return first;
+  const std::string before = text.substr(0, first);
+  return lastBox(before) || announcedAnswer(lastPart(before)) ? first : std::string::npos;
+}
+
 // The part of a text that its answer stands in, and whether all of it is the answer: tags say so,
 // or it is nothing but a value behind thoughts.
 std::pair<std::string, bool> answeringPart(const std::string &whole) {
@@ -699,6 +752,7 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
         if (std::string content = trimmed(text.substr(first, end - first)); !content.empty())
           return {std::move(content), true};
       }
+  text.resize(std::min(text.size(), nextQuestion(text)));
   return {std::move(text), false};
 }
 
@@ -730,7 +784,7 @@ std::optional<std::string> extractAnswer(const std::string &whole) {
   const auto [text, tagged] = answeringPart(whole);
   std::optional<std::string> answer = plainAnswer(text, isThinking(whole));
   // A box that is open to the end would have been the answer.
-  if (!lastBox(text) && text.rfind("\\boxed{") != std::string::npos)
+  if (!lastBox(text) && endsWithinBox(text))
     return std::nullopt;
   if (!answer && tagged)
     answer = text;

@@ -37,21 +37,29 @@ size_t verbLength(const std::string &lower, size_t at) {
 // What other languages call an answer; what they call a result, which may also be a heading; what
 // leads from these to it, and what may stand between; and phrases that lead to one themselves.
 constexpr std::string_view kForeignAnswers[] = {
-    "答案",      "答え",    "回答",     "答",       "正确选项",  "정답",      "답",
-    "respuesta", "réponse", "antwort",  "resposta", "risposta",  "Ответ",     "ответ",
-    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",   "odpowiedź", "cevap",
-    "jawaban",   "svar",    "antwoord", "đáp số",   "jawabannya"};
+    "答案",      "答え",    "回答",     "答",       "正确选项",   "정답",      "답",
+    "respuesta", "réponse", "antwort",  "resposta", "risposta",   "Ответ",     "ответ",
+    "उत्तर",      "Đáp án",  "đáp án",   "الجواب",   "الإجابة",    "odpowiedź", "cevap",
+    "jawaban",   "svar",    "antwoord", "đáp số",   "jawabannya", "Đáp số",    "vastaus",
+    "odpověď",   "válasz",  "răspuns",  "Απάντηση", "απάντηση",   "Відповідь", "відповідь",
+    "Отговор",   "отговор", "odgovor",  "คำตอบ",    "svaret",     "răspunsul", "תשובה",
+    "התשובה",    "yanıt",   "Yanıt"};
 constexpr std::string_view kForeignResults[] = {"solución",  "solution",  "lösung",
                                                 "solução",   "soluzione", "ergebnis",
                                                 "resultado", "résultat",  "risultato"};
 constexpr std::string_view kForeignVerbs[] = {
-    "est", "es",   "ist", "lautet", "é",  "è",  "是", "为",     "為", "应为", "等于",  "は",
-    "은",  "选择", "选",  "選",     "là", "هو", "هي", "adalah", "är", "er",   "wynosi"};
+    "est",    "es", "ist",  "lautet", "é",    "è",     "是",  "为",  "為",     "应为", "等于",
+    "は",     "은", "选择", "选",     "選",   "là",    "هو",  "هي",  "adalah", "är",   "er",
+    "wynosi", "to", "on",   "je",     "este", "είναι", "היא", "הוא", "—",      "–"};
 constexpr std::string_view kForeignAdjectives[] = {"final",   "finale",   "correcta", "correcte",
                                                    "correta", "corretta", "richtige"};
 constexpr std::string_view kForeignPhrases[] = {
     "故选",   "因此选",          "因此选择",           "所以选择",       "所以选",          "应选",
     "本题选", "ist die antwort", "lautet die antwort", "ist die lösung", "ist das ergebnis"};
+
+// In front of the "it's" that puts another answer in the place of one.
+constexpr std::string_view kSecondThoughts[] = {" actually,", " wait,", " no,", " sorry,",
+                                                " correction,"};
 
 // Behind each "it's" that puts another answer in the place of one: "the answer isn't 13; it's 12",
 // "The answer is 13. Actually, it's 12."
@@ -68,7 +76,11 @@ std::vector<size_t> behindCorrections(const std::string &lower) {
     for (size_t at = lower.find(verb); at != std::string::npos; at = lower.find(verb, at + 1)) {
       const std::string_view before =
           std::string_view(lower).substr(0, at).substr(at - std::min(at, longest));
-      if (before.size() > 10 && before.substr(before.size() - 10) == " actually,") {
+      if (std::any_of(std::begin(kSecondThoughts), std::end(kSecondThoughts),
+                      [&](std::string_view lead) {
+                        return before.size() > lead.size() &&
+                               before.substr(before.size() - lead.size()) == lead;
+                      })) {
         if (const size_t value = startOfValue(lower, at + verb.size());
             value != lower.npos && before.find("answer") != before.npos)
           found.push_back(value);
@@ -128,8 +140,8 @@ void addForeign(const std::string &lower, std::vector<size_t> &found) {
     each(noun, [&](size_t at) {
       if (const size_t value = behindVerb(at, true))
         found.push_back(value);
-      else if ((noun == "Ответ" || noun == "ответ" || noun == "उत्तर") && at < lower.size() &&
-               lower[at] == ' ' && startOfValue(lower, at + 1) != lower.npos)
+      else if ((noun == "Ответ" || noun == "ответ" || noun == "उत्तर" || noun == "válasz") &&
+               at < lower.size() && lower[at] == ' ' && startOfValue(lower, at + 1) != lower.npos)
         found.push_back(at + 1);
     });
   for (const std::string_view noun : kForeignResults)
@@ -192,8 +204,12 @@ size_t behindNoun(const std::string &lower, const Noun &noun, bool code) {
   const size_t before = std::min(noun.at - noun.line, near);
   const std::vector<std::string> leading =
       wordsOf(std::string_view(lower).substr(noun.at - before, before));
-  if (std::any_of(leading.begin(), leading.end(),
-                  [](const std::string &word) { return supposing.count(word) != 0; }))
+  if (among(leading, supposing) ||
+      (!leading.empty() && among({leading.back()}, {"wrong", "incorrect"})))
+    return none;
+  constexpr size_t clause = 48;
+  if (const size_t all = std::min(noun.at - noun.line, clause);
+      isSupposed(lastSentence(std::string_view(lower).substr(noun.at - all, all))))
     return none;
   if (noun.name == "ans") {
     const bool word = noun.at == 0 || !isLetter(lower[noun.at - 1]);

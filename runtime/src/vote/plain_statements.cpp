@@ -40,6 +40,36 @@ std::string withoutCommands(const std::string &latex) {
   return plain + ' ';
 }
 
+// "15 - 7 = 8 apples" as "8 apples": of numbers that are computed what they come to.
+std::string withoutSteps(const std::string &sentence) {
+  auto skip = [&](size_t at) {
+    while (at < sentence.size() && sentence[at] == ' ')
+      ++at;
+    return at;
+  };
+  for (size_t begin = 0; begin < sentence.size();) {
+    size_t length = numberLength(sentence, begin), at = begin + length, steps = 0;
+    if (!length) {
+      ++begin;
+      continue;
+    }
+    steps += sentence.substr(begin, length).find('/') != std::string::npos; // 40/8
+    for (size_t sign = skip(at);
+         sign < sentence.size() && std::string_view("+-*/x").find(sentence[sign]) < 5;
+         sign = skip(at), ++steps) {
+      const size_t next = skip(sign + 1), more = numberLength(sentence, next);
+      if (!more)
+        break;
+      at = next + more;
+    }
+    const size_t sign = skip(at), value = skip(sign + 1);
+    if (steps && sign < sentence.size() && sentence[sign] == '=' && numberLength(sentence, value))
+      return sentence.substr(0, begin) + sentence.substr(value);
+    begin = at;
+  }
+  return sentence;
+}
+
 // The only formula, number or time of day of a sentence; nothing where there are several.
 std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
   auto isDigit = [&](size_t at) {
@@ -217,6 +247,7 @@ std::optional<std::string> plainStatement(std::string_view text) {
       ++i;
     else if (own.substr(i, 2) != "\\$")
       sentence += own[i];
+  sentence = withoutSteps(sentence);
   const auto value = onlyValueOf(sentence);
   if (!value)
     return std::nullopt;
@@ -231,7 +262,8 @@ std::optional<std::string> plainStatement(std::string_view text) {
   const bool concludes = !before.empty() && isConclusion(before[0]);
   if (concludes)
     subject.erase(subject.begin());
-  if (concludes && !leadsToDifference(said) && !so && before.back() != "to" && !value->formula)
+  if (concludes && !leadsToDifference(said) && !so && before.back() != "to" && !value->formula &&
+      !value->time)
     return std::nullopt; // onlyNumber() knows why
   if (before.size() == 2 && before[0] == "there" && before[1] == "are" && !said.empty() &&
       among({said.back()}, {"left", "remaining", "total", "altogether"}) && !saysMore(said))

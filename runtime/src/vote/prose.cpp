@@ -95,7 +95,7 @@ bool announces(std::string_view prose) {
       "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals"};
   static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
   static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
-                                                "result", "value",  "average"};
+                                                "result", "value",  "average", "probability"};
   static const std::set<std::string> told = {"find",  "see",    "conclude", "have",
                                              "get",   "obtain", "follows",  "implies",
                                              "shows", "deduce", "means",    "found"};
@@ -136,6 +136,7 @@ bool announces(std::string_view prose) {
   return last.count(words.back()) ||
          (words.back() == "to" &&
           (before == "equal" || before == "simplifies" || before == "evaluates")) ||
+         (words.back() == "as" && before == "factors") ||
          (words.back() == "that" && told.count(before)) ||
          (words.back() == "be" && certain.count(before)) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
@@ -149,6 +150,56 @@ bool closes(const std::vector<std::string> &words) {
   return words.size() > 1 && (words[0] == "is" || words[0] == "are") &&
          std::all_of(words.begin(), words.end(),
                      [](const std::string &word) { return vote::closingWords().count(word) != 0; });
+}
+
+bool isSupposed(std::string_view clause) {
+  static const std::set<std::string> doubts = {"maybe", "perhaps", "possibly"},
+                                     may = {"might", "may",    "could",    "people",
+                                            "some",  "others", "students", "many"},
+                                     think = {"think",  "guess",   "say",     "assume",  "claim",
+                                              "expect", "believe", "suppose", "conclude"};
+  const std::vector<std::string> words = wordsOf(clause);
+  const size_t n = words.size();
+  for (size_t i = 0; i < n; ++i)
+    if (words[i] == "tempted" || (doubts.count(words[i]) && i + 3 > n) ||
+        (i + 1 < n && ((may.count(words[i]) && think.count(words[i + 1])) ||
+                       (words[i] == "possible" && words[i + 1] == "that"))))
+      return true;
+  return false;
+}
+
+bool saysWrong(std::string_view behind) {
+  constexpr size_t longest = 80;
+  static const std::set<std::string> leading = {
+      "but",  "which", "this", "that",  "it",      "the",    "answer", "i",   "think",
+      "no",   "wait",  "hmm",  "sorry", "oh",      "of",     "course", "now", "obviously",
+      "s",    "also",  "is",   "was",   "are",     "can",    "could",  "did", "does",
+      "must", "seems", "be",   "a",     "clearly", "however"};
+  static const std::set<std::string> wrong = {"wrong", "incorrect", "false", "mistaken"},
+                                     right = {"right", "correct", "true", "work", "valid"},
+                                     denials = {"not", "cannot", "t", "never"},
+                                     verbs = {"is", "was", "are", "s", "be", "seems"},
+                                     denied = {"doesn", "isn", "wasn", "couldn", "didn"};
+  behind = behind.substr(0, longest);
+  const std::vector<std::string> words =
+      wordsOf(behind.substr(0, behind.find_first_of("0123456789=<>{")));
+  bool no = false, verb = false;
+  if (words.size() > 1 && words[0] == "i" && verbs.count(words[1])) // I was wrong before
+    return false;
+  for (const std::string &word : words)
+    if (wrong.count(word))
+      return verb && !no;
+    else if (right.count(word))
+      return no && behind.find("not true that") == behind.npos;
+    else if (denials.count(word) || denied.count(word))
+      no = true;
+    else if (no && word == "answer") // is not the answer
+      return &word == &words.back();
+    else if (leading.count(word))
+      verb |= verbs.count(word) != 0;
+    else
+      return false;
+  return false;
 }
 
 bool isBalanced(const std::string &part) {
@@ -180,15 +231,29 @@ std::string_view withoutReason(std::string_view part) {
   size_t end = part.size();
   for (const std::string_view begins : kReasons) {
     size_t at = part.find(begins);
-    while (at != std::string_view::npos && part.compare(at, 10, ", as well ") == 0) // one more
+    auto goesOn = [&] { // one more, or what follows from it
+      static const std::string_view more[] = {", as well ", ", which gives ", ", which yields ",
+                                              ", which means ", ", which implies "};
+      return std::any_of(std::begin(more), std::end(more), [&](std::string_view words) {
+        return part.compare(at, words.size(), words) == 0;
+      });
+    };
+    while (at != std::string_view::npos && goesOn())
       at = part.find(begins, at + 1);
     end = std::min(end, at);
   }
   // "9 when $x = 3$", but "the remainder when $9$ is divided by 7 is"
-  for (const std::string_view begins : {" when $", " when x", ", when ", " at $x"})
+  for (const std::string_view begins :
+       {" when $", " when x", ", when ", " at $x", " when divided by ", " when rounded "})
     if (const size_t at = part.find(begins);
         at != std::string_view::npos && part.find(" is ", at) == std::string_view::npos)
       end = std::min(end, at);
+  // "8 for $n = 2$"
+  if (const size_t at = part.find(" for $"); at != part.npos && at > 0 && isDigit(part[at - 1])) {
+    const std::string_view formula = part.substr(at + 6, part.find('$', at + 6) - at - 6);
+    if (formula.size() > 2 && isLetter(formula[0]) && (formula[1] == '=' || formula[2] == '='))
+      end = std::min(end, at);
+  }
   // "$f(x) = 2x + 1$ for all $x$"
   for (const std::string_view begins : {"$ for all ", "$ for every ", "$ for any "})
     if (const size_t at = part.find(begins); at != std::string_view::npos) {

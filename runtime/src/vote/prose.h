@@ -49,6 +49,14 @@ std::string_view lastSentence(std::string_view prose);
 // "we find that", "matrix:".
 bool announces(std::string_view prose);
 
+// Whether what follows an answer takes it back: " is wrong", ", but that is not right", ". Hmm,
+// that doesn't work". Nothing but such words may stand before.
+bool saysWrong(std::string_view behind);
+
+// Whether these words say that what follows is only supposed: "maybe", "one might think", "some
+// people say that".
+bool isSupposed(std::string_view clause);
+
 // Whether every brace of it closes.
 bool isBalanced(const std::string &part);
 

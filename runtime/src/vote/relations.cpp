@@ -84,20 +84,34 @@ ValuePtr namedValues(const Value &list) {
                ? e.kids[0]->text + "(" + std::string(20 - digits.size(), '0') + digits
                : std::string();
   };
-  std::map<std::string, ValuePtr> values;
+  std::vector<std::map<std::string, ValuePtr>> points(1); // p = 5, q = 2, p = 7, q = 2 are two
+  std::string first;
   for (const ValuePtr &item : list.items) {
-    const std::string name =
+    std::string name =
         item->kind == Kind::equation && item->named ? nameOf(*item->items[0]) : std::string();
-    if (name.empty() || !values.emplace(name, item->items[1]).second)
+    name.erase(0, !name.empty() && name[0] == '\\'); // r stands before \theta
+    if (first.empty())
+      first = name;
+    else if (name == first && points.back().size() > 1)
+      points.emplace_back();
+    if (name.empty() || !points.back().emplace(name, item->items[1]).second)
       return nullptr;
   }
   auto v = std::make_shared<Value>();
-  v->kind = Kind::tuple;
-  v->open = "(";
-  v->close = ")";
-  for (const auto &[name, value] : values) // f(2) = 3 is not f(3) = 3
-    v->items.push_back(name.find('(') == std::string::npos ? value : valueOf(name, value));
-  return v;
+  v->kind = Kind::list;
+  for (const auto &values : points) {
+    auto point = std::make_shared<Value>();
+    point->kind = Kind::tuple;
+    point->open = "(";
+    point->close = ")";
+    for (const auto &[name, value] : values) // f(2) = 3 is not f(3) = 3
+      point->items.push_back(name.find('(') == std::string::npos ? value : valueOf(name, value));
+    if (!std::equal(values.begin(), values.end(), points[0].begin(), points[0].end(),
+                    [](const auto &a, const auto &b) { return a.first == b.first; }))
+      return nullptr;
+    v->items.push_back(point);
+  }
+  return v->items.size() == 1 ? v->items[0] : v;
 }
 
 ValuePtr expressionValue(ExpressionPtr e) {

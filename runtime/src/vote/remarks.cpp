@@ -402,6 +402,8 @@ public:
   size_t end(size_t i, bool afterNumber) const {
     if (const size_t last = measureEnd(i, afterNumber); last > i)
       return last;
+    if (afterNumber && is(i, "/") && isWord(i + 1) && isMeasure(tokens[i + 1].text))
+      return wordEnd(i + 1); // 5/\text{hour}
     if (afterNumber && isThings(i))
       return itemEnd(i, tokens.size());
     return isUnit(i) ? wordEnd(i) : i;
@@ -415,8 +417,10 @@ private:
   bool isUnit(size_t i) const {
     if (i > 0 && isOp(tokens[i - 1], "°") && isWord(i) && trimmed(tokens[i].text).size() == 1)
       return false; // 30° N
-    return isWord(i) && (isUnitWord(tokens[i].text) ||
-                         (isText(tokens[i]) && !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
+    return isWord(i) &&
+           (isUnitWord(tokens[i].text) ||
+            (isText(tokens[i]) && tokens[i].text[0] != '\xE2' && !hasOneOf(tokens[i], {"by"}) &&
+             !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
   }
   // Looks no further than past `most` tokens.
   size_t itemEnd(size_t i, size_t most) const {
@@ -527,7 +531,8 @@ size_t Units::wordEnd(size_t i) const {
       while (last < tokens.size() && !isOp(tokens[last], "}"))
         ++last;
   } else if (last + 1 < tokens.size() && tokens[last + 1].kind == Token::Kind::number &&
-             !tokens[last + 1].spaceBefore &&
+             !tokens[last + 1].spaceBefore && tokens[last].text.back() != ' ' &&
+             isMeasure(tokens[last].text) &&
              (tokens[last + 1].text == "2" || tokens[last + 1].text == "3"))
     ++last; // cm2
   while (is(last + 1, "/") && (isUnit(last + 2) || isUnitLetter(last + 2))) {

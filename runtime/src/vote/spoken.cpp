@@ -140,7 +140,7 @@ std::optional<std::string> lastFormula(const std::string &text) {
   if (announces(prose) && degrees && (tail == "C" || tail == "F"))
     return all;
   if (announces(prose) && !joined && (vote::isUnit(' ' + tail) || vote::isMeasureOf(all, tail)))
-    return all;
+    return valueOfChain(prose, all);
   if (!announces(prose) || joined || wordsOf(tail).size() > 1)
     return std::nullopt;
   return tail.empty() ? valueOfChain(prose, all) : all + " " + tail;
@@ -186,7 +186,8 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   for (bool found = true; found;) {
     found = false;
     rest.remove_prefix(std::min(rest.find_first_not_of(" >"), rest.size()));
-    for (const std::string_view sign : {"=>", "=", "→", "⇒", "∴", "⟹", "👉", "➡"})
+    for (const std::string_view sign :
+         {"=>", "=", "→", "⇒", "∴", "⟹", "👉", "➡", "\\therefore ", "\\Rightarrow ", "\\implies "})
       if (rest.substr(0, sign.size()) == sign) {
         rest.remove_prefix(sign.size());
         leads = found = true;
@@ -225,9 +226,10 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
                : std::nullopt;
   const std::string name = trimmed(content.substr(0, sign));
   const bool named = hasLetters(name) && name.find_first_of("+-*/^<>") == std::string::npos;
-  const bool says =
-      named ? formula || statedEquation("so " + content) // x = 7, or 3 + 4 = 7
-            : formula && !hasLetters(name) && !hasLetters(content.substr(content.rfind('=')));
+  const bool chain = content.find('=', sign + 1) != content.npos;      // m + n = 25 + 8 = 33
+  const bool says = named ? formula || statedEquation("so " + content) // x = 7, or 3 + 4 = 7
+                          : formula && (chain || !hasLetters(name)) &&
+                                !hasLetters(content.substr(content.rfind('=')));
   return says ? std::optional(content) : std::nullopt;
 }
 
@@ -264,11 +266,14 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
   std::string part = given;
   const std::string_view ending = lastSentence(given);
   if (const size_t kept = withoutReason(ending).size(); kept < ending.size()) {
+    if (saysWrong(ending.substr(kept)))
+      return std::nullopt;
     const std::string cut = given.substr(0, given.size() - ending.size() + kept);
     if (std::count(cut.begin(), cut.end(), '$') % 2 == 0 && isBalanced(cut))
       part = cut;
   }
-  if (saysTwoThings(part))
+  const size_t answer = lowerCase(std::string(ending)).find(" answer");
+  if (saysTwoThings(part) || (answer != ending.npos && isSupposed(ending.substr(0, answer))))
     return std::nullopt;
   if (auto numbers = statedNumbers(lastSentence(part)))
     return numbers;

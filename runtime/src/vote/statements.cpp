@@ -30,6 +30,22 @@ size_t numberLength(std::string_view text, size_t at) {
 
 namespace {
 
+// Without the signs of currencies but $.
+std::string withoutCurrency(const std::string &text) {
+  std::string kept;
+  for (size_t i = 0; i < text.size(); ++i) {
+    size_t sign = 0;
+    for (const std::string_view each : {"€", "£", "¥", "₹"})
+      if (text.compare(i, each.size(), each) == 0)
+        sign = each.size();
+    if (sign)
+      i += sign - 1;
+    else
+      kept += text[i];
+  }
+  return kept;
+}
+
 // The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
 // leads to, or "so".
 std::optional<std::string> statedNumber(std::string_view given) {
@@ -38,6 +54,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
        (at = plain.find("**")) != std::string::npos &&
        (at + 2 == plain.size() || !isLetter(plain[at + 2]) || at == 0 || plain[at - 1] == ' ');)
     plain.erase(at, 2);
+  plain = withoutCurrency(plain);
   const std::string_view sentence = plain;
   const std::vector<std::string> all = wordsOf(sentence);
   if (all.size() == 1 && isConclusion(all[0])) // So, 42.
@@ -46,8 +63,9 @@ std::optional<std::string> statedNumber(std::string_view given) {
         numberLength(sentence, digit) == bare(sentence.substr(digit)).size())
       return bare(sentence.substr(digit));
   size_t begin = std::string_view::npos;
-  for (const std::string_view verb : {" is ", " are ", " equals ", " get ", " gives ", " obtain ",
-                                      " it's ", " beträgt ", " must be ", " has to be "}) {
+  for (const std::string_view verb :
+       {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's ", " beträgt ",
+        " must be ", " has to be ", " a total of "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -87,6 +105,9 @@ std::optional<std::string> statedNumber(std::string_view given) {
         "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to "})
     if (value.compare(0, filler.size(), filler) == 0)
       value.erase(0, filler.size());
+  if (const size_t sign = value.rfind(" = "); // is 120 km / 2 h = 60 km/h
+      sign != std::string::npos && numberLength(value, 0) && numberLength(value, sign + 3))
+    value.erase(0, sign + 3);
   if (const auto numerals = vote::numeralsForWords(value)) // is three hundred
     return value;
   const size_t digit = value.find_first_not_of("-+$(\\");
@@ -208,14 +229,17 @@ std::optional<std::string> boldWords(std::string_view sentence) {
 std::optional<std::string> pickedLetter(std::string_view sentence) {
   const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
   const std::vector<std::string> words = wordsOf(end);
-  if (end.size() < 2 || words.size() < 4 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
+  if (end.size() < 2 || words.size() < 3 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
       std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
     return std::nullopt;
   const std::string &before = words[words.size() - 2];
   const bool noun = among({before}, {"option", "choice", "answer"}) &&
                     among(words, {"go", "choose", "pick", "select", "matches", "match",
                                   "corresponds", "correspond", "guess"});
-  const bool chosen = isConclusion(words[0]) && among({before}, {"choose", "pick", "select"});
+  const bool chosen =
+      (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
+      (words[0] == "i" && before == "with" && among(words, {"go"})) ||
+      (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
   const bool right = before == "is" && end[end.size() - 2] == '(' &&
                      among({words.begin(), words.end() - 2}, {"correct", "right"});
   return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
@@ -387,6 +411,9 @@ std::optional<std::string> statedNone(std::string_view sentence) {
     return "does not exist";
   static const std::set<std::string> kinds = {"real", "integer", "valid", "such", "possible"};
   const bool solution = words.back() == "solution" || words.back() == "solutions";
+  if (begin != words.begin() && solution && words[n - 2] == "many" &&
+      words[n - 3] == "infinitely" && !denies(words) && size_t(end - begin) < 8)
+    return "infinitely many solutions";
   const auto no = end - 2 - (kinds.count(words[n - 2]) != 0);
   if (begin == words.begin() || !solution || no <= begin + 1 || *no != "no")
     return std::nullopt;

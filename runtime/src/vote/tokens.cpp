@@ -204,6 +204,8 @@ private:
         space = true;
       else if (name == "mod")
         pushOp("\\bmod");
+      else if (name == "U" && isBetweenBrackets(end))
+        pushOp("∪");
       else
         push(end - at == 1 ? Token::Kind::letter : Token::Kind::word, name);
       at = end;
@@ -243,9 +245,20 @@ private:
     }
   }
 
+  // (0, 1) U [2, 3], where U ends at `end`.
+  bool isBetweenBrackets(size_t end) const {
+    const size_t next = s.find_first_not_of(' ', end);
+    auto isOne = [](const std::string &text, const char *of) {
+      return text.size() == 1 && std::string(of).find(text) != std::string::npos;
+    };
+    return !tokens.empty() && isOne(tokens.back().text, ")]") && next < s.size() &&
+           isOne(s.substr(next, 1), "([");
+  }
+
   // ^\circ and ^{\circ} are degree signs, as is ^o.
   bool degree() {
-    for (const char *form : {"^\\circ", "^{\\circ}", "^\\degree", "^{\\degree}", "^{o}", "^o"}) {
+    for (const char *form : {"^\\circ", "^{\\circ}", "^\\degree", "^{\\degree}", "^{o}", "^o",
+                             "^\\text{o}", "^{\\text{o}}", "^\\mathrm{o}", "^{\\mathrm{o}}"}) {
       size_t i = at;
       const char *f = form;
       for (; *f && i < s.size(); ++i) {
@@ -283,8 +296,8 @@ private:
   }
 
   // The e of 6.72e-5 with what follows; 0 if there is none. 3e-1 stays a product and a difference:
-  // only a mantissa with a point or of one alone, or an exponent of two digits, shows that e means
-  // a power of ten.
+  // only a mantissa with a point or of one alone, or an exponent from 3 on, shows that e means a
+  // power of ten.
   size_t exponentLength(const std::string &mantissa) const {
     if (at >= s.size() || (s[at] != 'e' && s[at] != 'E'))
       return 0;
@@ -292,8 +305,8 @@ private:
     size_t first = end;
     while (end < s.size() && isDigit(s[end]))
       ++end;
-    bool shown =
-        !sign || mantissa.find('.') != std::string::npos || mantissa == "1" || end - first >= 2;
+    bool shown = !sign || mantissa.find('.') != std::string::npos || mantissa == "1" ||
+                 end - first >= 2 || (end > first && s[first] >= '3');
     return end == first || end - first > 4 || !shown || (end < s.size() && isLetter(s[end]))
                ? 0
                : end - at;
@@ -336,6 +349,8 @@ private:
 
   void number() {
     std::string text;
+    const bool index = !tokens.empty() && tokens.back().kind == Token::Kind::op &&
+                       (tokens.back().text == "_" || tokens.back().text == "^");
     size_t digits = 0; // in the group that separators may follow
     bool point = false;
     if (const size_t end = endOfGroups()) {
@@ -358,7 +373,7 @@ private:
         point = true;
         text += '.';
         at += 3;
-      } else if (!point && digits > 0 && digits <= 3 && text != "0") {
+      } else if (!point && !index && digits > 0 && digits <= 3 && text != "0") {
         // In brackets a comma separates: (1,234) is a pair, and so it does in 0,234.
         size_t skip = separatorLength(s, at, brackets <= 0);
         if (!skip)

@@ -25,7 +25,8 @@ const std::set<std::string> kUnits = {
     "hr",        "hrs",     "kph",     "rpm",     "kilometers", "centimeters", "millimeters",
     "kilograms", "tons",    "times",   "USD",     "EUR",        "GBP",         "rad",
     "rads",      "acres",   "joules",  "newtons", "watts",      "volts",       "rupees",
-    "euros",     "pence",   "yen",     "yuan",    "apiece",     "INR",         "deg"};
+    "cup",       "cups",    "euros",   "pence",   "yen",        "yuan",        "apiece",
+    "INR",       "deg"};
 
 // Abbreviations, as they are spelled, and the names that they stand for.
 const std::map<std::string, std::string> kSymbols = {
@@ -198,6 +199,50 @@ bool isSameUnit(const std::string &a, const std::string &b) {
     return all;
   };
   return names(a) == names(b);
+}
+
+std::optional<std::string> severalUnits(const std::string &latex) {
+  constexpr size_t longest = 80;
+  if (latex.size() > longest || latex.empty() || !(isDigit(latex[0]) || latex[0] == '\\'))
+    return std::nullopt;
+  std::string all;
+  size_t amounts = 0, at = 0;
+  std::set<std::string> units;
+  auto skip = [&] {
+    for (bool found = true; found;) {
+      found = false;
+      for (const std::string_view each :
+           {" ", "~", "\\,", "\\ ", "\\text{", "\\mathrm{", "}", ",", "$", "."})
+        if (latex.compare(at, each.size(), each) == 0) {
+          at += each.size();
+          found = true;
+        }
+    }
+    return at;
+  };
+  while (skip() < latex.size()) {
+    if (amounts > 0 && latex.compare(at, 4, "and ") == 0)
+      at += 4;
+    size_t end = skip();
+    while (end < latex.size() && isDigit(latex[end]))
+      ++end;
+    if (end == at)
+      return std::nullopt;
+    all += latex.substr(at, end - at);
+    at = end;
+    const bool apart = skip() > end || latex[at] == '\'' || latex[at] == '"';
+    for (end = at; end < latex.size() && isLetter(latex[end]);)
+      ++end;
+    const std::string unit = latex.compare(at, 1, "'") == 0    ? "foot"
+                             : latex.compare(at, 1, "\"") == 0 ? "inch"
+                                                               : nameOf(latex.substr(at, end - at));
+    if (unit.empty() || (!apart && end < at + 2) || !units.insert(unit).second)
+      return std::nullopt;
+    at = std::max(end, at + 1);
+    all += unit;
+    ++amounts;
+  }
+  return amounts > 1 ? std::optional(all) : std::nullopt;
 }
 
 } // namespace m1rt::vote

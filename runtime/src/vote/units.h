@@ -2,6 +2,7 @@
 #ifndef M1RT_VOTE_UNITS_H
 #define M1RT_VOTE_UNITS_H
 
+#include <optional>
 #include <string>
 
 namespace m1rt::vote {
@@ -21,6 +22,10 @@ bool isMeasureOf(const std::string &number, const std::string &unit);
 
 // Whether two units are the same one: "ft" and "feet", but not "ft" and "in".
 bool isSameUnit(const std::string &a, const std::string &b);
+
+// "5 ft 10 in", 5'10" and "2 hours and 30 minutes" with one name for each unit: amounts of several
+// units. Nothing for others.
+std::optional<std::string> severalUnits(const std::string &latex);
 
 } // namespace m1rt::vote
 

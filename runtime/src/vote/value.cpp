@@ -3,6 +3,7 @@
 #include "vote/number_words.h"
 #include "vote/reader.h"
 #include "vote/relations.h"
+#include "vote/units.h"
 
 #include <algorithm>
 #include <array>
@@ -70,6 +71,8 @@ static std::shared_ptr<Value> readChoice(const std::string &given) {
   while (!rest.empty()) { // \ and \, and \quad, too
     if (rest[0] == ' ' || rest[0] == '~')
       rest.erase(0, 1);
+    else if (rest == "\\") // a blank was cut behind it
+      rest.clear();
     else if (rest[0] == '\\' && rest.size() > 1 && std::string(" ,;:!").find(rest[1]) < 5)
       rest.erase(0, 2);
     else if (rest.compare(0, 5, "\\quad") == 0)
@@ -94,14 +97,12 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   if (choices)
     if (auto choice = readChoice(latex))
       return choice;
-  auto time = timeOfDay(latex);
-  if (!time)
-    time = dateIn(latex);
-  if (time) {
-    auto v = std::make_shared<Value>();
-    v->text = *time;
-    return v;
-  }
+  for (const auto wording : {timeOfDay, dateIn, remainderIn, severalUnits})
+    if (auto usual = wording(latex)) {
+      auto v = std::make_shared<Value>();
+      v->text = *usual;
+      return v;
+    }
   if (auto numerals = numeralsForWords(latex))
     return Reader(*numerals).run();
   auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
@@ -139,7 +140,7 @@ std::shared_ptr<Value> Reader::run(bool choices) {
 std::shared_ptr<Value> Reader::textValue() const {
   const bool words = std::all_of(latex.begin(), latex.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           std::string(" ,.()'").find(c) != std::string::npos;
+           std::string(" ,.()'-").find(c) != std::string::npos;
   });
   if (words)
     return wordsValue(latex);
@@ -668,11 +669,30 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
   return v->items.empty() ? nullptr : v;
 }
 
+// Whether braces that are no set's stand around all of it.
+static bool isGroup(const std::string &latex) {
+  int depth = 0;
+  for (size_t i = 0; i < latex.size(); ++i) {
+    depth += latex[i] == '{' ? 1 : latex[i] == '}' ? -1 : 0;
+    if (latex[i] == '\\')
+      ++i;
+    if (depth == 0)
+      return i + 1 == latex.size() && i > 0 && latex.find(',') == std::string::npos;
+  }
+  return false;
+}
+
 std::shared_ptr<const Value> readAnswer(const std::string &latex) {
   std::string given = latex;
   if (given.size() <= kLongestAnswer)
     for (size_t at = given.find("per cent"); at < given.size(); at = given.find("per cent", at))
       given.erase(at + 3, 1);
+  constexpr std::string_view blanks = " \t\r\n";
+  if (const size_t last = given.find_last_not_of(blanks);
+      last > 0 && last < given.size() && given.compare(last - 1, 2, "}.") == 0)
+    given.resize(last);  // \text{(B)}.
+  while (isGroup(given)) // {5 \text{ cents}}
+    given = given.substr(1, given.size() - 2);
   return Reader(given).run();
 }
 

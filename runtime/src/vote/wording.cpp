@@ -108,6 +108,16 @@ bool isShare(const std::string &word) {
   return (ends("th") || ends("ths")) && !others.count(word);
 }
 
+// The month of a name or its first letters: "sep" and "sept"; "" for other words.
+std::string monthNamed(const std::string &word) {
+  constexpr size_t shortest = 3;
+  for (const char *month : {"january", "february", "march", "april", "may", "june", "july",
+                            "august", "september", "october", "november", "december"})
+    if (word.size() >= shortest && std::string(month).rfind(word, 0) == 0)
+      return month;
+  return {};
+}
+
 // "4July1776" and "July4th1776" as "july 4 1776"; nothing for what is no date with a month's name.
 std::optional<std::string> namedDate(const std::string &plain) {
   std::string text; // without "the" and "on" in front of it
@@ -137,7 +147,8 @@ std::optional<std::string> namedDate(const std::string &plain) {
       behind.erase(0, 2);
   if (behind.rfind("of", 0) == 0)
     behind.erase(0, 2);
-  if (!isMonth(month) || (&month != &behind && !behind.empty()) ||
+  month = monthNamed(month);
+  if (month.empty() || (&month != &behind && !behind.empty()) ||
       (!numbers[1].empty() && numbers[1].size() != 4))
     return std::nullopt;
   return month + " " + numbers[0] + " " + numbers[1];
@@ -262,7 +273,9 @@ std::vector<std::string> namedThings(const std::string &text) {
         letter += c;
     return letter.size() == 1 ? std::vector<std::string>{letter} : std::vector<std::string>();
   }
-  const bool article = words[0] == "a" || words[0] == "an" || first == "the";
+  const bool sentence = words.size() > 1 && words[1][0] >= 'a' && words[1][0] <= 'z'; // A circle
+  const bool article = words[0] == "a" || words[0] == "an" || first == "the" ||
+                       (sentence && (words[0] == "A" || words[0] == "An"));
   if (article && words.size() == 2 && isProse(lower(words[1])))
     return {words[1]};
   if (article && words.size() == 3 && isProse(lower(words[1])) && isProse(lower(words[2])) &&
@@ -308,12 +321,7 @@ bool isWeekday(const std::string &word) {
   return days.count(word) != 0;
 }
 
-bool isMonth(const std::string &word) {
-  static const std::set<std::string> months = {"january",   "february", "march",    "april",
-                                               "may",       "june",     "july",     "august",
-                                               "september", "october",  "november", "december"};
-  return months.count(word) != 0;
-}
+bool isMonth(const std::string &word) { return !word.empty() && monthNamed(word) == word; }
 
 std::optional<std::string> dateIn(const std::string &text) {
   constexpr size_t longest = 12, longestNamed = 40;
@@ -344,6 +352,37 @@ std::optional<std::string> dateIn(const std::string &text) {
   const bool year = is(0, "4") && is(1, "-") && is(2, "12") && is(3, "-") && is(4, "12");
   const bool american = is(0, "12") && is(1, "/") && is(2, "12") && is(3, "/") && is(4, "4");
   return (year || american) && text.back() != ' ' ? std::optional(date) : std::nullopt;
+}
+
+std::optional<std::string> remainderIn(const std::string &latex) {
+  constexpr size_t longest = 60;
+  if (latex.size() > longest)
+    return std::nullopt;
+  std::string parts[3]; // digits, letters, digits
+  size_t part = 0;
+  bool apart = false; // something stands between the digits and the letters
+  for (size_t i = 0; i < latex.size(); ++i) {
+    const char c = latex[i];
+    const size_t name = latex.compare(i, 6, "\\text{") == 0     ? 6
+                        : latex.compare(i, 8, "\\mathrm{") == 0 ? 8
+                                                                : 0;
+    if (name || isBlank(c) || std::string("$~}\\,").find(c) != std::string::npos) {
+      apart |= part == 0 && !parts[0].empty();
+      i += name ? name - 1 : 0;
+      continue;
+    }
+    if (!isDigit(c) && !isLetter(c))
+      return std::nullopt;
+    part += isDigit(c) == (part == 1);
+    if (part > 2 || (part == 0 && apart && isDigit(c)))
+      return std::nullopt;
+    parts[part] += c;
+  }
+  const std::string word = parts[1] == "R" ? parts[1] : lowerCase(parts[1]);
+  const bool known = word == "remainder" || word == "withremainder" || word == "witharemainderof" ||
+                     ((word == "r" || word == "R") && apart) || word == "R";
+  return known && !parts[2].empty() ? std::optional(parts[0] + "remainder" + parts[2])
+                                    : std::nullopt;
 }
 
 std::optional<std::string> timeOfDay(const std::string &latex) {

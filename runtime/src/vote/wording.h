@@ -41,6 +41,9 @@ std::optional<std::string> dateIn(const std::string &text);
 // time. Nothing for others.
 std::optional<std::string> timeOfDay(const std::string &latex);
 
+// "12 R 3", "12 r 3" and "12 remainder 3", as "12remainder3". Nothing for others.
+std::optional<std::string> remainderIn(const std::string &latex);
+
 // Words of a language: longer than three letters or little words ("if", "not", "for"); others may
 // be products of variables.
 bool isProse(const std::string &word);
