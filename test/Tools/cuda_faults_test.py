@@ -215,14 +215,6 @@ class CudaFaults(unittest.TestCase):
             os.symlink(LIBM, os.path.join(other, "libcublasLt.so.13"))
             self.expect(self.generate(LD_LIBRARY_PATH=other),
                         LOADING + r'target "cuda": the cuBLASLt library that was found lacks cublasLtCreate')
-        # A library that is there and cannot be loaded is no missing one.
-        with tempfile.TemporaryDirectory() as other:
-            os.symlink(STAND_IN, os.path.join(other, "libcuda.so.1"))
-            with open(os.path.join(other, "libcublasLt.so.13"), "wb") as file:
-                file.write(b"\x7fELF" + bytes(100))
-            self.expect(self.generate(LD_LIBRARY_PATH=other, CUDA_HOME=other),
-                        LOADING + r'target "cuda": cannot load cuBLASLt, which matrix products on the GPU need '
-                        r'\(tried libcublasLt\.so\.13 \(.*(invalid ELF|wrong ELF|file too short|unknown file).*\), libcublasLt\.so\.12, .*')
 
     def test_newer_gpu(self):
         """PTX of the artifact's only chip runs on newer GPUs."""
