@@ -204,7 +204,7 @@ LogicalResult readGeneration(StringRef directory, ModelConfig &out, EmitError em
   Fields fields(path.str().str(), json->getAsObject(), emitError, bad);
   if (fields.has("eos_token_id") && out.family->assumesEnd)
     out.eosIds.clear();
-  for (int64_t id : fields.integers("eos_token_id", out.vocabSize))
+  for (int64_t id : fields.integersOrOne("eos_token_id", out.vocabSize))
     if (!llvm::is_contained(out.eosIds, id))
       out.eosIds.push_back(id);
   auto upToOne = [&](StringRef name) {
@@ -272,7 +272,9 @@ FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData 
   const Fields language = (text ? text : whole).withDefaults(classDefaults(modelType));
   ConfigSource source{language, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
-  family->assumedSizes = language.assumedSizes();
+  for (const Fields &fields : {language, mamba})
+    if (std::string sizes = fields.describeSizes(); !sizes.empty())
+      family->sizes += (family->sizes.empty() ? "" : "; ") + sizes;
   family->assumesEnd = !language.mentions("eos_token_id");
   if (text) {
     bool tied = whole.flag("tie_word_embeddings", out.tied);
@@ -285,7 +287,7 @@ FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData 
       out.eosIds.clear();
       family->assumesEnd = false;
     }
-    for (int64_t id : whole.integers("eos_token_id", ids))
+    for (int64_t id : whole.integersOrOne("eos_token_id", ids))
       if (!llvm::is_contained(out.eosIds, id))
         out.eosIds.push_back(id);
     std::optional<int64_t> bos = whole.integer("bos_token_id", -1, ids - 1);
@@ -293,9 +295,11 @@ FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData 
       out.bosId = bos.value_or(out.bosId);
     text.ignore({"model_type"});
     whole.ignore({"vision_config", "dtype", "torch_dtype"});
-    judgeUnread(text, emitWarning);
+    if (!bad)
+      judgeUnread(text, emitWarning);
   }
-  judgeUnread(whole, emitWarning);
+  if (!bad) // else what was not read may only not have been reached
+    judgeUnread(whole, emitWarning);
   if (bad)
     return failure();
   return out;

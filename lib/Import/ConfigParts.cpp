@@ -46,7 +46,7 @@ void m1c::readCommon(const ConfigSource &source, int64_t layers) {
   int64_t ids = out.vocabSize ? out.vocabSize : Fields::largest + 1;
   // Some configurations say -1 for none.
   out.bosId = config.integer("bos_token_id", -1, ids - 1).value_or(-1);
-  out.eosIds = config.integers("eos_token_id", ids);
+  out.eosIds = config.integersOrOne("eos_token_id", ids);
   readTypes(config, out);
 }
 
@@ -61,15 +61,15 @@ AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, Str
   if (std::optional<int64_t> dim = config.integer(headDim, 1, largestHead))
     out.headDim = *dim;
   else if (out.heads && hiddenSize % out.heads)
-    config.error("num_attention_heads")
+    config.conflict("num_attention_heads")
         << "expected a divisor of hidden_size " << hiddenSize << ", got " << out.heads;
   else if (out.heads)
     out.headDim = hiddenSize / out.heads;
   if (out.kvHeads && out.heads % out.kvHeads)
-    config.error("num_key_value_heads")
+    config.conflict("num_key_value_heads")
         << "expected a divisor of num_attention_heads " << out.heads << ", got " << out.kvHeads;
   if (out.heads * out.headDim > largestHeads)
-    config.error("num_attention_heads")
+    config.conflict("num_attention_heads")
         << "expected at most " << largestHeads << " values in all heads, got " << out.heads
         << " heads of " << out.headDim;
   out.scale = 1 / std::sqrt(double(std::max<int64_t>(out.headDim, 1)));
@@ -120,11 +120,12 @@ static Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, i
   out.convBias = config.flag(names.convBias);
   out.bias = out.outputBias = config.flag(names.bias);
   if (out.groups && out.heads % out.groups)
-    config.error(names.groups) << "expected a divisor of " << names.heads << " " << out.heads
-                               << ", got " << out.groups;
+    config.conflict(names.groups) << "expected a divisor of " << names.heads << " " << out.heads
+                                  << ", got " << out.groups;
   if (out.inner() > largestHeads)
-    config.error(names.heads) << "expected at most " << largestHeads << " values in all heads, got "
-                              << out.heads << " heads of " << out.headDim;
+    config.conflict(names.heads) << "expected at most " << largestHeads
+                                 << " values in all heads, got " << out.heads << " heads of "
+                                 << out.headDim;
   readStepLimits(config, names.limit, out);
   return out;
 }
@@ -139,8 +140,8 @@ Mamba2Config m1c::readHybridMamba2(const Fields &config, int64_t inner, const Ma
     return m1c::readMamba2(config, names);
   int64_t heads = config.integer(names.heads, 1, mostHeads).value_or(1);
   if (inner % heads || inner / heads > largestHead)
-    config.error(names.heads) << "expected a divisor of the " << inner
-                              << " channels of all heads, got " << heads;
+    config.conflict(names.heads) << "expected a divisor of the " << inner
+                                 << " channels of all heads, got " << heads;
   return ::readMamba2(config, names, std::clamp<int64_t>(inner / heads, 1, largestHead));
 }
 
@@ -165,7 +166,8 @@ public:
   /// The longest context that the result serves.
   int64_t read() {
     scaling.forEach([&](StringRef name, const llvm::json::Value &value) {
-      if (value.getAsObject())
+      if (const llvm::json::Object *object = value.getAsObject();
+          object && !object->get("__float__"))
         scaling.error(name) << "expected one set of rotary parameters for all layers, got "
                             << Fields::text(value);
     });
@@ -202,8 +204,8 @@ public:
     scaling.forEachUnread([&](StringRef name, const llvm::json::Value &value) {
       if (type == "default" && (name == "factor" || name.starts_with("original_max_position")))
         return;
-      scaling.error(name) << "not understood with rope_type " << type << ", got "
-                          << Fields::text(value);
+      scaling.conflict(name) << "not understood with rope_type " << type << ", got "
+                             << Fields::text(value);
     });
     return longest;
   }
@@ -351,11 +353,11 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
   const double rotated = std::trunc(double(headDim) * (whole ? 1 : *fraction));
   if (rotated <= double(headDim))
     plain.width = int64_t(rotated);
-  if (headDim && whole && headDim % 2)
-    config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
-                             << headDim;
+  if (headDim % 2)
+    config.conflict("head_dim") << "expected an even number, which rotary embeddings need, got "
+                                << headDim;
   else if (headDim && (plain.width < 2 || plain.width % 2))
-    fractionIn->error("partial_rotary_factor")
+    fractionIn->conflict("partial_rotary_factor")
         << "expected an even number of rotated elements of the " << headDim << " of a head, got "
         << Fields::text(rotated);
   double base = newTheta ? *newTheta : config.require(thetaName, theta);
@@ -397,7 +399,7 @@ ExpertsConfig m1c::readExperts(const Fields &config, StringRef experts, int64_t 
   result.chosen = config.size("num_experts_per_tok", mostExperts);
   result.size = size;
   if (result.chosen > result.count)
-    config.error("num_experts_per_tok")
+    config.conflict("num_experts_per_tok")
         << "expected at most " << experts << " " << result.count << ", got " << result.chosen;
   return result;
 }

@@ -39,8 +39,8 @@ public:
   /// Of cap · tanh(logit / cap); 0: none.
   double getLogitsCap() const { return logitsCap; }
 
-  /// Sizes that config.json does not state, for messages.
-  std::string assumedSizes;
+  /// The sizes and flags that shapes follow from, and whence, for messages.
+  std::string sizes;
   /// Whether the end of a text is that of the class, which no file of the checkpoint states.
   bool assumesEnd = false;
 

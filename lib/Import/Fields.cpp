@@ -13,16 +13,20 @@
 using namespace mlir;
 using namespace m1c;
 
-/// The text with Python's Infinity outside of strings as the object that transformers writes for
-/// it.
-static std::string withoutInfinity(StringRef text) {
+static constexpr StringRef pythonNumbers[] = {"Infinity", "-Infinity", "NaN"};
+
+/// The text with the numbers of Python that JSON does not have, outside of strings, as the objects
+/// that transformers writes for them.
+static std::string withoutPythonNumbers(StringRef text) {
   std::string result;
   bool inString = false;
   for (size_t i = 0; i < text.size(); ++i) {
     char c = text[i];
-    if (!inString && text.substr(i).starts_with("Infinity")) {
-      result += "{\"__float__\": \"Infinity\"}";
-      i += 7;
+    const StringRef *number = llvm::find_if(
+        pythonNumbers, [&](StringRef word) { return text.substr(i).starts_with(word); });
+    if (!inString && number != std::end(pythonNumbers)) {
+      result += ("{\"__float__\": \"" + *number + "\"}").str();
+      i += number->size() - 1;
       continue;
     }
     result += c;
@@ -47,9 +51,10 @@ FailureOr<llvm::json::Value> m1c::readJson(StringRef path, EmitError emitError) 
     emitError() << path << ": " << foreign;
     return failure();
   }
+  const bool isPythons =
+      llvm::any_of(pythonNumbers, [&](StringRef word) { return bytes.contains(word); });
   llvm::Expected<llvm::json::Value> value =
-      parseJson(bytes.contains("Infinity") ? withoutInfinity(bytes)
-                                           : std::string(bytes.data(), bytes.size()));
+      parseJson(isPythons ? withoutPythonNumbers(bytes) : std::string(bytes.data(), bytes.size()));
   if (!value) {
     emitError() << path << ": " << llvm::toString(value.takeError());
     return failure();
@@ -78,10 +83,15 @@ const llvm::json::Value *Fields::find(StringRef name) const {
 
 bool Fields::has(StringRef name) const { return mentions(name) && find(name); }
 
-std::string Fields::assumedSizes() const {
-  std::string text;
-  for (const std::string &name : *assumed)
-    text += (text.empty() ? "" : ", ") + name + " " + Fields::text(*findDefault(name));
+std::string Fields::describeSizes() const {
+  std::string stated, assumed;
+  for (const auto &[name, value] : *sizes) {
+    std::string &list = mentions(name) ? stated : assumed;
+    list += (list.empty() ? "" : ", ") + name + " " + value;
+  }
+  std::string text = stated.empty() ? "" : "from " + file + ": " + stated;
+  if (!assumed.empty())
+    text += (text.empty() ? "from " : "; from ") + ("defaults of what it does not say: " + assumed);
   return text;
 }
 
@@ -97,18 +107,26 @@ InFlightDiagnostic Fields::error(StringRef name) const {
   return diagnostic;
 }
 
+InFlightDiagnostic Fields::conflict(StringRef name) const {
+  if (!failed)
+    return error(name);
+  InFlightDiagnostic diagnostic = emitError();
+  diagnostic.abandon();
+  return diagnostic;
+}
+
 std::optional<int64_t> Fields::integer(StringRef name, int64_t minimum, int64_t maximum) const {
   const llvm::json::Value *value = find(name);
   if (!value)
     return std::nullopt;
-  if (!mentions(name) && !name.ends_with("_token_id"))
-    assumed->insert(name.str());
   std::optional<int64_t> number = wholeNumber(*value);
   if (!number || *number < minimum || *number > maximum) {
     error(name) << "expected an integer from " << minimum << " to " << maximum << ", got "
                 << text(*value);
     return std::nullopt;
   }
+  if (!name.ends_with("_token_id"))
+    (*sizes)[name.str()] = std::to_string(*number);
   return number;
 }
 
@@ -158,8 +176,10 @@ bool Fields::flag(StringRef name, bool absent) const {
   const llvm::json::Value *value = find(name);
   if (!value)
     return absent && !findDefault(name);
-  if (std::optional<bool> flag = value->getAsBoolean())
+  if (std::optional<bool> flag = value->getAsBoolean()) {
+    (*sizes)[name.str()] = *flag ? "true" : "false";
     return *flag;
+  }
   error(name) << "expected true or false, got " << text(*value);
   return absent;
 }
@@ -175,6 +195,14 @@ std::optional<std::string> Fields::string(StringRef name) const {
 }
 
 SmallVector<int64_t> Fields::integers(StringRef name, int64_t limit) const {
+  const llvm::json::Value *value = find(name);
+  if (!value || value->getAsArray())
+    return integersOrOne(name, limit);
+  error(name) << "expected a list of integers, got " << text(*value);
+  return {};
+}
+
+SmallVector<int64_t> Fields::integersOrOne(StringRef name, int64_t limit) const {
   SmallVector<int64_t> result;
   const llvm::json::Value *value = find(name);
   if (!value)
@@ -183,7 +211,9 @@ SmallVector<int64_t> Fields::integers(StringRef name, int64_t limit) const {
   for (const llvm::json::Value &element : value->getAsArray() ? *value->getAsArray() : one) {
     std::optional<int64_t> number = wholeNumber(element);
     if (!number || *number < 0 || *number >= limit) {
-      error(name) << "expected integers from 0 to " << limit - 1 << ", got " << text(*value);
+      const bool isNone = !number || *number < 0 || *number > largest;
+      (isNone ? error(name) : conflict(name))
+          << "expected integers from 0 to " << limit - 1 << ", got " << text(*value);
       return {};
     }
     result.push_back(*number);
@@ -200,10 +230,13 @@ SmallVector<std::string> Fields::words(StringRef name, int64_t count) const {
     for (const llvm::json::Value &element : *list)
       if (std::optional<StringRef> word = element.getAsString())
         result.push_back(word->str());
-  if (!value->getAsArray() || result.size() != value->getAsArray()->size() ||
-      result.size() != size_t(count)) {
-    error(name) << "expected a list of " << count << " strings, one for each layer, got "
-                << text(*value);
+  if (!value->getAsArray() || result.size() != value->getAsArray()->size()) {
+    error(name) << "expected a list of strings, one for each layer, got " << text(*value);
+    return {};
+  }
+  if (result.size() != size_t(count)) {
+    conflict(name) << "expected a list of " << count << " strings, one for each layer, got "
+                   << text(*value);
     return {};
   }
   return result;

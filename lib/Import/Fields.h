@@ -6,6 +6,7 @@
 #include "mlir/IR/Diagnostics.h"
 #include "llvm/Support/JSON.h"
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -21,8 +22,8 @@ constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads 
                   largestHead = int64_t(1) << 12, mostExperts = int64_t(1) << 12,
                   largestHeads = int64_t(1) << 18, widestConv = 256;
 
-/// A JSON object of a file; fails with a message that names the file. Python's Infinity is read
-/// as the object {"__float__": "Infinity"}.
+/// A JSON object of a file; fails with a message that names the file. Python's Infinity,
+/// -Infinity and NaN are read as the object {"__float__": "Infinity"} and the like.
 mlir::FailureOr<llvm::json::Value> readJson(llvm::StringRef path, EmitError emitError);
 
 /// The whole number that a value is. LLVM's own function takes a double of 2^63 for an int64_t.
@@ -53,14 +54,18 @@ public:
   const llvm::json::Value *findDefault(llvm::StringRef name) const {
     return defaults ? defaults->get(name) : nullptr;
   }
-  /// The sizes that were read and are not in the file, as "hidden_size 4096, vocab_size 32000".
-  std::string assumedSizes() const;
+  /// The sizes and flags that were read, and whence: "from config.json: hidden_size 64; from
+  /// defaults of what it does not say: vocab_size 32000". Empty where there were none.
+  std::string describeSizes() const;
   explicit operator bool() const { return object; }
   /// Whether any reader of the same file or another has reported an error.
   bool hasFailed() const { return failed; }
 
   /// Of a field that two readers refuse the first one's message counts; the other's goes nowhere.
   mlir::InFlightDiagnostic error(llvm::StringRef name) const;
+  /// An error of a field that does not fit others. It goes nowhere behind another error: what was
+  /// refused has no value to compare with.
+  mlir::InFlightDiagnostic conflict(llvm::StringRef name) const;
 
   /// The largest size: the batch arrays are int32.
   static constexpr int64_t largest = INT32_MAX;
@@ -81,8 +86,10 @@ public:
   /// null or absent is `absent`.
   bool flag(llvm::StringRef name, bool absent = false) const;
   std::optional<std::string> string(llvm::StringRef name) const;
-  /// Integers of a list, or of a single number, each from 0 to below `limit`.
+  /// Integers of a list, each from 0 to below `limit`.
   llvm::SmallVector<int64_t> integers(llvm::StringRef name, int64_t limit = largest + 1) const;
+  /// Those of a list, or a single number.
+  llvm::SmallVector<int64_t> integersOrOne(llvm::StringRef name, int64_t limit = largest + 1) const;
   /// The words of a list, one for each of `count` layers; empty without the field.
   llvm::SmallVector<std::string> words(llvm::StringRef name, int64_t count) const;
   Fields child(llvm::StringRef name) const;
@@ -114,15 +121,16 @@ private:
          EmitError emitError, bool &failed)
       : file(std::move(file)), prefix(std::move(prefix)), object(object), emitError(emitError),
         failed(failed), seen(std::make_shared<std::set<std::string>>()),
-        assumed(std::make_shared<std::set<std::string>>()),
+        sizes(std::make_shared<std::map<std::string, std::string>>()),
         refused(std::make_shared<std::set<std::string>>()) {}
 
   std::string file, prefix;
   const llvm::json::Object *object, *defaults = nullptr;
   EmitError emitError;
   bool &failed;
-  std::shared_ptr<std::set<std::string>> seen, assumed;
-  std::shared_ptr<std::set<std::string>> refused; // full names, those of children, too
+  std::shared_ptr<std::set<std::string>> seen;
+  std::shared_ptr<std::map<std::string, std::string>> sizes; // and flags, as text
+  std::shared_ptr<std::set<std::string>> refused;            // full names, those of children, too
 };
 
 } // namespace m1c

@@ -224,7 +224,7 @@ void ModelReader::readIds(int64_t vocabulary) {
 
 /// A number for all layers, or a list of one for each.
 SmallVector<int64_t> ModelReader::perLayer(StringRef name, int64_t most) {
-  SmallVector<int64_t> values = fields.integers(name, most + 1);
+  SmallVector<int64_t> values = fields.integersOrOne(name, most + 1);
   if (values.size() == 1)
     values.assign(layers, values[0]);
   if (!fields.has(name))

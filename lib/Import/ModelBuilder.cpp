@@ -30,9 +30,8 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
   buildFunction("decode");
   if (wrongTensors > shownTensors)
     emitError(loc) << wrongTensors - shownTensors << " further tensors are missing or wrong";
-  if (const std::string &assumed = config.family->assumedSizes; wrongTensors && !assumed.empty())
-    emitRemark(loc) << "config.json does not have these fields, whose defaults were taken: "
-                    << assumed;
+  if (wrongTensors)
+    emitRemark(loc) << "names and shapes of tensors follow " << config.family->sizes;
   return owner;
 }
 
@@ -147,7 +146,8 @@ void ModelBuilder::checkSource(const Source &source) {
     emitError(unnamed) << "missing tensor '" << source.name << "'";
   else
     emitError(unnamed) << "tensor '" << source.name << "': expected shape [" << source.shape
-                       << "], got [" << tensor->shape << "]";
+                       << "], got [" << tensor->shape << "] in "
+                       << data.getFiles()[tensor->file].path;
 }
 
 /// f32 when computing in f32 needs more than bf16 to hold what the checkpoint stores, else bf16.

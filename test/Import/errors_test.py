@@ -100,7 +100,10 @@ CASES = [
     # A missing field.
     ("hf-llama", ["config:model_type"], r"config\.json: field 'model_type': missing"),
     # A size that is that of the class where it is missing, which the weights contradict.
-    ("hf-llama", ["config:hidden_size"], r"tensor 'model\.embed_tokens\.weight': expected shape \[320, 4096\], got \[320, 64\]\n(.*\n)*remark: config\.json does not have these fields, whose defaults were taken: hidden_size 4096\n"),
+    ("hf-llama", ["config:hidden_size"], r"tensor 'model\.embed_tokens\.weight': expected shape \[320, 4096\], got \[320, 64\] in .*/model\.safetensors\n(.*\n)*remark: names and shapes of tensors follow from .*/config\.json: .*vocab_size 320; from defaults of what it does not say: hidden_size 4096"),
+    # A size that is there, which the weights contradict: whether it or they are wrong, nobody can tell, but both are named.
+    ("hf-llama", ["config:num_key_value_heads=1"], r"tensor 'model\.layers\.0\.self_attn\.k_proj\.weight': expected shape \[16, 64\], got \[32, 64\] in .*/model\.safetensors\n(.*\n)*remark: names and shapes .* from .*/config\.json: .*num_key_value_heads 1,"),
+    ("m1-mamba1-f32", ["mamba:d_xb=16"], r"tensor 'model\.layers\.0\.mamba\.in_proj\.weight': expected shape (.*\n)*remark: names and shapes .* from .*/config\.json: .*; from .*/mamba_config\.json: .*d_xb 16"),
     # A field of the wrong type.
     ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer from 1 to 16777216, got "many"'''),
     # One mistake is one message, although the sizes of mamba_config.json no longer fit either.
@@ -116,6 +119,7 @@ CASES = [
     # A number beyond f32.
     ("hf-llama", ["config:rope_parameters.rope_theta=1e39"], r"config\.json: field 'rope_parameters\.rope_theta': expected a positive number that f32 can hold, got 1e\+39"),
     ("hf-llama", ["raw:config.json=" + '{"model_type": "llama", "rms_norm_eps": Infinity}'], r"config\.json: field 'rms_norm_eps': expected a non-negative number, got Infinity"),
+    *[("hf-llama", ['raw:config.json={"model_type": "llama", "rms_norm_eps": ' + word + "}"], rf"config\.json: field 'rms_norm_eps': expected a non-negative number, got {word}\n") for word in ("-Infinity", "NaN")],
     # A size that is not positive.
     ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 65536, got 0"),
     # Another activation function.
@@ -157,7 +161,7 @@ CASES = [
     # A layer with a sliding window.
     ("hf-qwen2", ['config:layer_types=["full_attention", "sliding_attention", "full_attention", "full_attention"]'], r"""config\.json: field 'layer_types': expected full_attention in every layer, got sliding_attention in layer 1"""),
     # Layer types that are no list.
-    ("hf-qwen2", ['config:layer_types="full_attention"'], r'''config\.json: field 'layer_types': expected a list of 4 strings, one for each layer, got "full_attention"'''),
+    ("hf-qwen2", ['config:layer_types="full_attention"'], r'''config\.json: field 'layer_types': expected a list of strings, one for each layer, got "full_attention"'''),
     # Rotary parameters for kinds of layers.
     ("hf-llama", ['config:rope_parameters={"full_attention": {"rope_theta": 1e4}}'], r"config\.json: field 'rope_parameters\.full_attention': expected one set of rotary parameters for all layers"),
     # A stored type that is none.
@@ -168,6 +172,9 @@ CASES = [
     ("hf-llama", ["config:num_key_value_heads=3"], r"config\.json: field 'num_key_value_heads': expected a divisor of num_attention_heads 4, got 3"),
     # A head that cannot be rotated.
     ("hf-llama", ["config:head_dim=15"], r"config\.json: field 'head_dim': expected an even number, which rotary embeddings need, got 15"),
+    ("qwen3_5", ["config:text_config.head_dim=17"], r"config\.json: field 'text_config\.head_dim': expected an even number, which rotary embeddings need, got 17"),
+    # A number where a list is meant.
+    ("qwen3_moe", ["config:mlp_only_layers=0"], r"config\.json: field 'mlp_only_layers': expected a list of integers, got 0"),
     # Sizes on which the two files disagree.
     ("m1-mamba1-f32", ["mamba:d_model=128"], r"mamba_config\.json: field 'd_model': expected 64 as 'hidden_size' of .*config\.json, got 128"),
     # Numbers of layers on which they disagree.
@@ -308,6 +315,39 @@ NAMES = [
     ("hf-qwen2", ["prefix:model.=language_model.", "shards:2"]),
 ]
 
+# One after the other for every field of the configurations.
+VALUES = [None, True, 0, -1, 0.5, 3, 1 << 31, 1 << 63, 1e308, float("nan"), -float("inf"), "", "64", [], [None], [1] * 1000, {"a": [1]}]
+
+
+def fields_of(config, path=()):
+    for name, value in config.items():
+        yield path + (name,)
+        if isinstance(value, dict):
+            yield from fields_of(value, path + (name,))
+
+
+def sweep(name, config, file="config.json"):
+    """A configuration with one odd field is a model, or one error that names the file and a field."""
+    global failed
+    count = 0
+    for path in fields_of(config):
+        for value in VALUES:
+            changed = copy.deepcopy(config)
+            inner = changed
+            for step in path[:-1]:
+                inner = inner[step]
+            inner[path[-1]] = value
+            with open(os.path.join(work, file), "w") as out:
+                json.dump(changed, out)
+            imported, said = importer.read(work, "dummy")
+            errors = re.findall("^error: .*", said, re.M)
+            count += 1
+            if imported != (not errors) or len(errors) > 1 or (errors and not re.search(r"config\.json: field '", errors[0])):
+                failed += 1
+                print(f"{name}: {'.'.join(path)} {str(value)[:40]}: {said[:500]!r}")
+    return count
+
+
 failed = 0
 importer = Importer(os.path.join(sys.argv[1], "import-messages"))
 
@@ -347,6 +387,18 @@ with tempfile.TemporaryDirectory() as work:
         else:
             checkpoint.change(os.path.join(sys.argv[2], base), work, changes)
         check(f"{base} {changes}", words, expected)
+    swept = 0
+    for family, fields in FAMILIES.items():
+        config = {**COMMON, "model_type": family, **fields}
+        checkpoint.change(None, work, [f"raw:config.json={json.dumps(config)}"])
+        swept += sweep(family, config)
+    for base in sorted(os.listdir(sys.argv[2])):
+        for file in "config.json", "mamba_config.json":
+            checkpoint.change(os.path.join(sys.argv[2], base), work, [])
+            if os.path.exists(os.path.join(work, file)):
+                with open(os.path.join(work, file)) as source:
+                    swept += sweep(f"{base} {file}", json.load(source), file)
 importer.close()
+print(f"{swept} odd fields")
 print(f"{failed} of {len(CASES)} errors not as expected")
 sys.exit(1 if failed else 0)

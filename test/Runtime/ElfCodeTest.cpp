@@ -205,6 +205,28 @@ TEST(ElfCode, NamesWhatIsOutOfRange) {
   EXPECT_EQ(relocation(R_X86_64_TPOFF64, 0, 0), cannot + "a relocation is of type 18");
   EXPECT_EQ(relocation(R_X86_64_64, 0, 0), cannot + "it calls \"\", which it does not hold");
   EXPECT_EQ(relocation(R_X86_64_64, 99, 0), cannot + "symbol 99 is out of range");
+
+  // A name that has no end within a message is cut between characters.
+  std::string name = "a";
+  for (int i = 0; i < 43; ++i)
+    name += "é";
+  const std::string text = refusal([&](std::vector<uint8_t> &bytes) {
+    changeEntry(bytes, DT_STRTAB, [&](const Elf64_Dyn &entry) { // in the file's first segment
+      std::memcpy(bytes.data() + entry.d_un.d_val, name.c_str(), name.size() + 1);
+    });
+    const Elf64_Phdr segment = dynamicSegment(bytes);
+    const Elf64_Rela entry = {segment.p_vaddr, ELF64_R_INFO(0, R_X86_64_64), 0};
+    const uint64_t at = segment.p_filesz - sizeof entry;
+    std::memcpy(bytes.data() + segment.p_offset + at, &entry, sizeof entry);
+    for (auto [tag, value] : {std::pair<int64_t, uint64_t>{-DT_STRSZ, name.size() + 1},
+                              {DT_RELA, segment.p_vaddr + at},
+                              {DT_RELASZ, sizeof entry}})
+      changeEntry(bytes, tag < 0 ? -tag : DT_NULL, [tag = tag, value = value](Elf64_Dyn &entry) {
+        entry.d_tag = tag < 0 ? -tag : tag;
+        entry.d_un.d_val = value;
+      });
+  });
+  EXPECT_EQ(text, cannot + "it calls \"" + name.substr(0, 79) + "…\", which it does not hold");
 }
 
 // Damage anywhere, cuts at any place: an error or an object that loads, and never a crash.

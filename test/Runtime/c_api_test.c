@@ -32,6 +32,29 @@ static m1_status_code code(m1_status *status) {
   return result;
 }
 
+/* A message is bounded, one line and printable, whatever the path is, and says what is wrong. */
+static void check_message_of_a_path(const char *artifact) {
+  enum { size = 1 << 20 };
+  static char path[size + 1];
+  memset(path, 'a', size);
+  memcpy(path + 100, "\n\x1b[31m\xff", 7);
+  m1_model_options options;
+  m1_model_options_init(&options);
+  for (int field = 0; field < 3; ++field) {
+    m1_model *model = NULL;
+    options.device = field == 1 ? path : "cpu";
+    options.required_digest = field == 2 ? path : NULL;
+    m1_status *status = m1_model_load(field == 0 ? path : artifact, &options, &model);
+    const char *message = m1_status_message(status);
+    CHECK(status && strlen(message) > 10 && strlen(message) < 10000);
+    for (const char *c = message; *c; ++c)
+      CHECK((unsigned char)*c >= 0x20 && (unsigned char)*c < 0x7f);
+    if (field == 0)
+      CHECK(strstr(message, "File name too long"));
+    m1_status_destroy(status);
+  }
+}
+
 static int asked = 0;
 static bool cancel_at_once(void *data) {
   *(int *)data += 1;
@@ -44,6 +67,7 @@ int main(int argc, char **argv) {
   CHECK(code(m1_model_load("absent.m1a", NULL, &model)) == M1_STATUS_NOT_FOUND);
   CHECK(code(m1_model_load(NULL, NULL, &model)) == M1_STATUS_INVALID_ARGUMENT);
   CHECK(model == NULL);
+  check_message_of_a_path(argv[1]);
   m1_model_destroy(NULL);
   m1_session_destroy(NULL);
   m1_status_destroy(NULL);

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -571,6 +572,59 @@ class Templates(unittest.TestCase):
             self.assertEqual(running.post("/v1/chat/completions", {**body, "tool_choice": "none"})[2]["usage"]["prompt_tokens"], 1 + len(text))
             error = running.post("/v1/chat/completions", {**body, "chat_template_kwargs": {"bos_token": ""}})[2]["error"]
             self.assertEqual(error["param"], "chat_template_kwargs.bos_token")
+
+    def test_hostile_templates(self):
+        """What a template does wrong is the request's error, in bounded time; meanwhile the others are answered."""
+        faults = {
+            "raise": ("{{ raise_exception('no such ' + 'r\\u0000' * 100000) }}", "the template refuses: no such r"),
+            "unknown": ("{{ nothing.at.all }}", "'nothing' is undefined"),
+            "loop": ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "evaluation takes too many steps"),
+            "double": ("{% set n = namespace(s='x') %}{% for i in range(60) %}{% set n.s = n.s + n.s %}{% endfor %}{{ n.s }}", "evaluation needs more than 256 MB"),
+            "recurse": ("{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(0) }}", "evaluation is nested deeper than"),
+            "deep": ("{% set n = namespace(a=0) %}{% for i in range(50000) %}{% set n.a = [n.a] %}{% endfor %}{{ n.a }}", "a value is nested deeper than"),
+            "much": ("{{ 'ab ' * 1000000 }}", "3000000 tokens do not fit the context"),
+            "nothing": ("", "no token is left of it behind the chat template, which prints nothing"),
+        }
+        with tempfile.TemporaryDirectory() as directory:
+            model = text_model.write(os.path.join(directory, "model"))
+            path = os.path.join(model, "tokenizer_config.json")
+            with open(path) as file:
+                config = json.load(file)
+            config["chat_template"] = "{% set c = messages[0].content %}{% if c == 'good' %}good{% endif %}" + "".join(
+                "{% if c == '" + name + "' %}" + template + "{% endif %}" for name, (template, _) in faults.items())
+            with open(path, "w") as file:
+                json.dump(config, file)
+            artifact = os.path.join(directory, "model.m1a")
+            server.compile_model(BIN, model, artifact)
+            running = Server(BIN, artifact)
+            self.addCleanup(running.kill)
+
+            def ask(text, **fields):
+                body = {"messages": [{"role": "user", "content": text}], "max_tokens": 1, **fields}
+                return running.post("/v1/chat/completions", body, timeout=120)
+
+            ended = threading.Event()
+            codes = []
+
+            def others():
+                while not ended.is_set():
+                    codes.append(ask("good")[0])
+
+            thread = threading.Thread(target=others)
+            thread.start()
+            try:
+                for name, (_, says) in faults.items():
+                    for fields in {}, {"stream": True}:
+                        code, _, answer = ask(name, **fields)
+                        self.assertEqual((code, answer["error"]["param"]), (400, "messages"), name)
+                        self.assertIn(says, answer["error"]["message"])
+                        self.assertLess(len(answer["error"]["message"]), 10000)
+            finally:
+                ended.set()
+                thread.join()
+            self.assertEqual(set(codes), {200})
+            self.assertGreater(len(codes), 10)
+            self.assertEqual(running.close(), 0)
 
 
 class Behaviour(unittest.TestCase):

@@ -144,14 +144,15 @@ std::vector<std::pair<std::string, std::string>> factsOf(const Summary &s, size_
       {"no ballot", silent.empty() ? "none" : silent},
       {"tokens", std::to_string(s.tokens)}};
   if (newTokens)
-    out.push_back({"tokens/s", formatted("%.1f (%llu tokens in %.1f s of this run)",
+    out.push_back({"tokens/s", formatted("%.1f (%s in %.1f s of this run)",
                                          seconds > 0 ? double(newTokens) / seconds : 0.0,
-                                         (unsigned long long)newTokens, seconds)});
+                                         counted(newTokens, "token").c_str(), seconds)});
   if (stats.probes)
-    out.push_back({"probes", formatted("%llu (%llu dropped): %llu tokens, %.1f s of this run",
-                                       (unsigned long long)stats.probes,
-                                       (unsigned long long)stats.probesDropped,
-                                       (unsigned long long)stats.probeTokens, stats.probeSeconds)});
+    out.push_back(
+        {"probes",
+         formatted("%llu (%llu dropped): %s, %.1f s of this run", (unsigned long long)stats.probes,
+                   (unsigned long long)stats.probesDropped,
+                   counted(stats.probeTokens, "token").c_str(), stats.probeSeconds)});
   out.push_back({"pass@1", withInterval(s.passAt1)});
   out.push_back({"vote of all", withInterval(s.vote)});
   return out;

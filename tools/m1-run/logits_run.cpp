@@ -1,4 +1,5 @@
 #include "logits_run.h"
+#include "base/counted.h"
 #include "input.h"
 #include "running.h"
 #include "safetensors_writer.h"
@@ -96,10 +97,10 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
     getrusage(RUSAGE_SELF, &usage);
     std::fprintf(stderr, "load              %.3f s, weights %s\n", loadSeconds,
                  bytesText(model.weightBytes()).c_str());
-    std::fprintf(stderr, "prefill           %zu tokens in %.3f s, logits of every token included\n",
-                 prompt.size(), prefillSeconds);
-    std::fprintf(stderr, "decode            %zu tokens in %.3f s, logits included\n", tokens.size(),
-                 decodeSeconds);
+    std::fprintf(stderr, "prefill           %s in %.3f s, logits of every token included\n",
+                 counted(prompt.size(), "token").c_str(), prefillSeconds);
+    std::fprintf(stderr, "decode            %s in %.3f s, logits included\n",
+                 counted(tokens.size(), "token").c_str(), decodeSeconds);
     std::fprintf(stderr, "largest memory    %s\n",
                  bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
   }

@@ -1,3 +1,4 @@
+#include "base/counted.h"
 #include "input.h"
 #include "interrupt.h"
 #include "progress.h"
@@ -75,14 +76,13 @@ void printCounts(const Outcome &outcome) {
               counts.length, counts.forced, counts.dropped, counts.failed);
   if (counts.notNeeded)
     std::printf(", %u not needed", counts.notNeeded);
-  std::printf("; %llu tokens in %.2f s, %.1f tokens/s\n", (unsigned long long)outcome.tokens,
+  std::printf("; %s in %.2f s, %.1f tokens/s\n", counted(outcome.tokens, "token").c_str(),
               outcome.seconds,
               outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0.0);
   if (outcome.stats.probes)
-    std::printf("%llu probes (%llu dropped): %llu tokens, %.2f s\n",
-                (unsigned long long)outcome.stats.probes,
+    std::printf("%s (%llu dropped): %s, %.2f s\n", counted(outcome.stats.probes, "probe").c_str(),
                 (unsigned long long)outcome.stats.probesDropped,
-                (unsigned long long)outcome.stats.probeTokens, outcome.stats.probeSeconds);
+                counted(outcome.stats.probeTokens, "token").c_str(), outcome.stats.probeSeconds);
 }
 
 void printTally(const Outcome &outcome, const Arguments &arguments) {

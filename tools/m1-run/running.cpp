@@ -1,4 +1,5 @@
 #include "running.h"
+#include "base/counted.h"
 #include "model/sizing.h"
 #include <sys/resource.h>
 #include <unistd.h>
@@ -73,17 +74,18 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
   if (devices > 1)
     std::fprintf(out, "devices           %u; prefill and decode are the mean rates of one\n",
                  devices);
-  std::fprintf(out, "generated         %llu tokens in %.3f s, %.1f tokens/s\n",
-               (unsigned long long)stats.generatedTokens, seconds,
+  std::fprintf(out, "generated         %s in %.3f s, %.1f tokens/s\n",
+               counted(stats.generatedTokens, "token").c_str(), seconds,
                per(double(stats.generatedTokens), seconds));
-  std::fprintf(out, "prefill           %llu tokens in %.3f s, %.1f tokens/s\n",
-               (unsigned long long)(stats.computedTokens - stats.decodeTokens),
+  std::fprintf(out, "prefill           %s in %.3f s, %.1f tokens/s\n",
+               counted(stats.computedTokens - stats.decodeTokens, "token").c_str(),
                stats.modelSeconds - stats.decodeSeconds,
                per(double(stats.computedTokens - stats.decodeTokens),
                    stats.modelSeconds - stats.decodeSeconds));
-  std::fprintf(out, "decode            %llu tokens in %llu steps in %.3f s, %.1f tokens/s\n",
-               (unsigned long long)stats.decodeTokens, (unsigned long long)stats.decodeSteps,
-               stats.decodeSeconds, per(double(stats.decodeTokens), stats.decodeSeconds));
+  std::fprintf(out, "decode            %s in %s in %.3f s, %.1f tokens/s\n",
+               counted(stats.decodeTokens, "token").c_str(),
+               counted(stats.decodeSteps, "step").c_str(), stats.decodeSeconds,
+               per(double(stats.decodeTokens), stats.decodeSeconds));
   std::fprintf(out, "steps             %llu, %.3f s in the model (%.1f %% of the time)\n",
                (unsigned long long)stats.steps, stats.modelSeconds,
                100 * per(stats.modelSeconds, seconds * devices));
@@ -94,12 +96,12 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
                (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
                (unsigned long long)stats.recomputedTokens);
   if (stats.probes)
-    std::fprintf(out, "probes            %llu (%llu dropped), %llu tokens, %.3f s of the steps\n",
+    std::fprintf(out, "probes            %llu (%llu dropped), %s, %.3f s of the steps\n",
                  (unsigned long long)stats.probes, (unsigned long long)stats.probesDropped,
-                 (unsigned long long)stats.probeTokens, stats.probeSeconds);
+                 counted(stats.probeTokens, "token").c_str(), stats.probeSeconds);
   if (running.engines->prefixReuse())
-    std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n",
-                 (unsigned long long)stats.prefixHits, (unsigned long long)stats.prefixMisses);
+    std::fprintf(out, "prefix reuse      %s, %llu missed\n",
+                 counted(stats.prefixHits, "hit").c_str(), (unsigned long long)stats.prefixMisses);
   else
     std::fprintf(out, "prefix reuse      off: no sequences are set aside for it\n");
   std::fprintf(out, "preemptions       %llu\n", (unsigned long long)stats.preemptions);

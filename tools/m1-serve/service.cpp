@@ -519,7 +519,9 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
     request.prompt = prompt.tokens;
     const uint32_t context = pool->maxContext();
     if (prompt.tokens.empty())
-      return ApiError::bad(field, "'" + field + "': no token is left of it");
+      return ApiError::bad(
+          field, "'" + field + "': no token is left of it" +
+                     (asked.chat ? " behind the chat template, which prints nothing" : ""));
     if (prompt.tokens.size() > context)
       return ApiError{400,
                       "'" + field + "': " + std::to_string(prompt.tokens.size()) +

@@ -35,8 +35,8 @@ public:
                  : normFirst                    ? Mamba2Config::Norm::groupedFirst
                                                 : Mamba2Config::Norm::grouped;
     if (inner != mamba.inner())
-      config.error("mamba_d_ssm") << "expected mamba_n_heads * mamba_d_head = " << mamba.inner()
-                                  << ", got " << inner;
+      config.conflict("mamba_d_ssm")
+          << "expected mamba_n_heads * mamba_d_head = " << mamba.inner() << ", got " << inner;
     mamba.outputBias = config.flag("projectors_bias");
     config.expectFlag("mamba_use_mlp", true);
 

@@ -65,7 +65,7 @@ private:
   static int64_t readOffset(const Fields &config, llvm::StringRef name, int64_t period) {
     int64_t offset = config.require(name, config.integer(name, 0, mostLayers));
     if (period && offset >= period)
-      config.error(name) << "expected less than the period " << period << ", got " << offset;
+      config.conflict(name) << "expected less than the period " << period << ", got " << offset;
     return offset;
   }
 

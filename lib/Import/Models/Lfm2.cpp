@@ -40,11 +40,11 @@ public:
     for (llvm::StringRef name : {"block_dim", "conv_dim", "conv_dim_out"})
       if (int64_t size = config.integer(name, 1, largestSize).value_or(model.hiddenSize);
           size != model.hiddenSize)
-        config.error(name) << "expected hidden_size " << model.hiddenSize << ", got " << size;
+        config.conflict(name) << "expected hidden_size " << model.hiddenSize << ", got " << size;
     if (int64_t heads = config.integer("num_heads", 1, mostHeads).value_or(attention.heads);
         heads != attention.heads)
-      config.error("num_heads") << "expected num_attention_heads " << attention.heads << ", got "
-                                << heads;
+      config.conflict("num_heads")
+          << "expected num_attention_heads " << attention.heads << ", got " << heads;
     config.ignore({"block_norm_eps", "block_use_xavier_init", "conv_use_xavier_init"});
     readLayers(config, model.layers);
     if (!llvm::is_contained(isAttention, true))

@@ -18,8 +18,8 @@ template <typename T>
 void expectEqual(const Fields &mamba, StringRef name, std::optional<T> value, const Fields &config,
                  StringRef configName, const T &expected) {
   if (value && config.has(configName) && *value != expected)
-    mamba.error(name) << "expected " << expected << " as '" << configName << "' of "
-                      << config.getFile() << ", got " << *value;
+    mamba.conflict(name) << "expected " << expected << " as '" << configName << "' of "
+                         << config.getFile() << ", got " << *value;
 }
 
 /// Arguments of the Mamba layers that only matter for training or for how they are computed.
@@ -197,7 +197,7 @@ void M1::readMamba(ConfigSource &source) {
     mamba.error("attn_layers") << "missing";
   for (int64_t index : mamba.integers("attn_layers")) {
     if (index >= out.layers)
-      mamba.error("attn_layers") << "expected layers below " << out.layers << ", got " << index;
+      mamba.conflict("attn_layers") << "expected layers below " << out.layers << ", got " << index;
     else
       isAttention[index] = true;
   }
@@ -205,8 +205,8 @@ void M1::readMamba(ConfigSource &source) {
   ssm.forEach([&](StringRef name, const llvm::json::Value &value) {
     const llvm::json::Value *other = isReadArgument(name) ? mamba.find(name) : nullptr;
     if (other && *other != value)
-      ssm.error(name) << "expected " << Fields::text(*other) << " as '" << name
-                      << "' of the file itself, got " << Fields::text(value);
+      ssm.conflict(name) << "expected " << Fields::text(*other) << " as '" << name
+                         << "' of the file itself, got " << Fields::text(value);
   });
   auto at = [&](StringRef name) -> const Fields & { return ssm.has(name) ? ssm : mamba; };
   auto size = [&](StringRef name, int64_t maximum = largestSize) {
@@ -216,8 +216,8 @@ void M1::readMamba(ConfigSource &source) {
   dConv = size("d_conv", widestConv).value_or(4);
   dInner = size("d_inner").value_or(size("expand").value_or(2) * out.hiddenSize);
   if (dInner > largestSize)
-    at("expand").error("expand") << "expected d_inner = expand * d_model of at most " << largestSize
-                                 << ", got " << dInner;
+    at("expand").conflict("expand")
+        << "expected d_inner = expand * d_model of at most " << largestSize << ", got " << dInner;
   dXb = mamba.require("d_xb", size("d_xb"));
   convBias = at("conv_bias").flag("conv_bias", true);
   repeatBeforeConv = at("repeat_kv_before_conv").flag("repeat_kv_before_conv", true);
@@ -232,25 +232,25 @@ void M1::readMamba(ConfigSource &source) {
 void M1::checkSizes(const Fields &mamba, const Fields &ssm) {
   auto at = [&](StringRef name) -> const Fields & { return ssm.has(name) ? ssm : mamba; };
   if (dInner % dState) {
-    mamba.error("d_inner") << "expected a multiple of d_state " << dState << ", got " << dInner;
+    mamba.conflict("d_inner") << "expected a multiple of d_state " << dState << ", got " << dInner;
     return;
   }
   if (dXb % dState) {
-    mamba.error("d_xb") << "expected a multiple of d_state " << dState << ", got " << dXb;
+    mamba.conflict("d_xb") << "expected a multiple of d_state " << dState << ", got " << dXb;
     return;
   }
   if (dInner % dXb) {
-    mamba.error("d_xb") << "expected a divisor of d_inner " << dInner << ", got " << dXb;
+    mamba.conflict("d_xb") << "expected a divisor of d_inner " << dInner << ", got " << dXb;
     return;
   }
   int64_t groups = dInner / dState;
   if (int64_t stated = at("ngroups").integer("ngroups", 1, largestSize).value_or(groups);
       stated != groups)
-    at("ngroups").error("ngroups")
+    at("ngroups").conflict("ngroups")
         << "expected d_inner / d_state = " << groups << ", got " << stated;
   if (int64_t stated = at("headdim").integer("headdim", 1, largestSize).value_or(dState);
       mamba2 && stated != dState)
-    at("headdim").error("headdim") << "expected d_state = " << dState << ", got " << stated;
+    at("headdim").conflict("headdim") << "expected d_state = " << dState << ", got " << stated;
 }
 
 Value M1::buildAttention(Layer &layer, Value x) const {

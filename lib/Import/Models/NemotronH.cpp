@@ -14,10 +14,12 @@ public:
     ModelConfig &model = source.model;
     // layers_block_type may be all that says how many layers there are.
     readPattern(config);
+    if (config.hasFailed())
+      return;
     readCommon(source, int64_t(operators.size()));
-    if (!config.hasFailed() && int64_t(operators.size()) != model.layers)
-      config.error("num_hidden_layers") << "expected " << operators.size()
-                                        << " as the pattern of layers has, got " << model.layers;
+    if (int64_t(operators.size()) != model.layers)
+      config.conflict("num_hidden_layers") << "expected " << operators.size()
+                                           << " as the pattern of layers has, got " << model.layers;
     eps = readEps(config, "layer_norm_epsilon");
     attention = readAttention(config, model.hiddenSize,
                               config.has("attention_head_dim") ? "attention_head_dim" : "head_dim");
@@ -142,13 +144,13 @@ private:
     experts.keptGroups = config.integer("topk_group", 1, mostExperts).value_or(1);
     if (experts.count % experts.groups ||
         (experts.groups > 1 && experts.count / experts.groups < 2))
-      config.error("n_group") << "expected n_routed_experts " << experts.count
-                              << " in equal groups of two or more, got " << experts.groups;
+      config.conflict("n_group") << "expected n_routed_experts " << experts.count
+                                 << " in equal groups of two or more, got " << experts.groups;
     else if (experts.keptGroups > experts.groups)
-      config.error("topk_group") << "expected at most n_group " << experts.groups << ", got "
-                                 << experts.keptGroups;
+      config.conflict("topk_group")
+          << "expected at most n_group " << experts.groups << ", got " << experts.keptGroups;
     else if (experts.chosen > experts.count / experts.groups * experts.keptGroups)
-      config.error("num_experts_per_tok")
+      config.conflict("num_experts_per_tok")
           << "expected at most the " << experts.count / experts.groups * experts.keptGroups
           << " experts of topk_group groups, got " << experts.chosen;
     // Several shared experts are stored as one of their common width.

@@ -36,7 +36,7 @@ public:
     valueDim = config.size("linear_value_head_dim", largestHead);
     convWidth = config.size("linear_conv_kernel_dim", widestConv);
     if (keyHeads && valueHeads % keyHeads)
-      config.error("linear_num_value_heads")
+      config.conflict("linear_num_value_heads")
           << "expected a multiple of linear_num_key_heads " << keyHeads << ", got " << valueHeads;
     if (isNext) {
       experts.read(config, model.layers);

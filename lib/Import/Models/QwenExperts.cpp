@@ -10,7 +10,7 @@ void QwenExperts::read(const Fields &fields, int64_t layerCount) {
   int64_t count = fields.integer(name, 0, mostExperts).value_or(0);
   if (int64_t also = fields.integer("num_local_experts", 0, mostExperts).value_or(count);
       also != count)
-    fields.error("num_local_experts") << "expected num_experts " << count << ", got " << also;
+    fields.conflict("num_local_experts") << "expected num_experts " << count << ", got " << also;
   int64_t size = fields.size("moe_intermediate_size"),
           step = fields.size("decoder_sparse_step", mostLayers);
   layers.assign(layerCount, false);

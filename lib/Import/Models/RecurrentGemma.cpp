@@ -27,8 +27,8 @@ public:
 
     attention = readAttention(config, hidden);
     if (attention.heads * attention.headDim != hidden)
-      config.error("head_dim") << "expected hidden_size / num_attention_heads, got "
-                               << attention.headDim;
+      config.conflict("head_dim") << "expected hidden_size / num_attention_heads, got "
+                                  << attention.headDim;
     attention.bias = config.flag("attention_bias");
     attention.outputBias = true;
     attention.window = config.size("attention_window_size", Fields::largest);
@@ -38,8 +38,8 @@ public:
 
     width = config.integer("lru_width", 1, largestSize).value_or(hidden);
     if (attention.heads && width % attention.heads)
-      config.error("lru_width") << "expected a multiple of num_attention_heads " << attention.heads
-                                << ", got " << width;
+      config.conflict("lru_width")
+          << "expected a multiple of num_attention_heads " << attention.heads << ", got " << width;
     convWidth = config.size("conv1d_width", widestConv);
     intermediateSize = config.size("intermediate_size") / 2;
     activation = readActivation(config, "hidden_activation");

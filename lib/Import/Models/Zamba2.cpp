@@ -85,11 +85,11 @@ private:
     auto expectWidth = [&](llvm::StringRef field, int64_t expected, llvm::StringRef what) {
       if (std::optional<int64_t> stated = config.integer(field, 1, Fields::largest);
           stated && *stated != expected)
-        config.error(field) << "expected " << what << " " << expected << ", got " << *stated;
+        config.conflict(field) << "expected " << what << " " << expected << ", got " << *stated;
     };
     const int64_t heads = config.size("num_attention_heads", mostHeads);
     if (heads && width % heads) {
-      config.error("num_attention_heads")
+      config.conflict("num_attention_heads")
           << "expected a divisor of 2 · hidden_size " << width << ", got " << heads;
       return;
     }
@@ -112,7 +112,7 @@ private:
     adaptsAttention = config.flag("use_shared_attention_adapter");
     rank = config.size("adapter_rank");
     if (adaptsAttention && attention.kvHeads != attention.heads)
-      config.error("num_key_value_heads")
+      config.conflict("num_key_value_heads")
           << "expected num_attention_heads " << attention.heads
           << " with use_shared_attention_adapter, got " << attention.kvHeads;
   }
@@ -123,8 +123,8 @@ private:
                              {"n_mamba_heads", "mamba_headdim", "mamba_ngroups", "mamba_d_state",
                               "mamba_d_conv", "use_conv_bias", "add_bias_linear"});
     if (!config.hasFailed() && mamba.inner() != inner)
-      config.error("mamba_headdim") << "expected mamba_expand · hidden_size / n_mamba_heads "
-                                    << inner / mamba.heads << ", got " << mamba.headDim;
+      config.conflict("mamba_headdim") << "expected mamba_expand · hidden_size / n_mamba_heads "
+                                       << inner / mamba.heads << ", got " << mamba.headDim;
     // The class has a bias without it, too, which it leaves out of single tokens.
     config.expectFlag("use_conv_bias", true);
     mamba.norm = Mamba2Config::Norm::grouped;

@@ -1,4 +1,5 @@
 #include "Toolchain.h"
+#include "base/shared_library.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -65,9 +66,8 @@ void *openLibrary(StringRef name, std::string &tried) {
   for (const std::string &root : toolkitRoots())
     paths.push_back(root + "/lib64/" + name.str());
   for (const std::string &path : paths) {
-    if (void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL))
+    if (void *library = m1rt::openSharedLibrary(path, &tried))
       return library;
-    tried += (tried.empty() ? "" : ", ") + path;
   }
   return nullptr;
 }
@@ -96,9 +96,8 @@ Api bindApi() {
   void *nvrtc = openLibrary("libnvrtc.so.13", tried);
   void *jitLink = nvrtc ? openLibrary("libnvJitLink.so.13", tried) : nullptr;
   if (!jitLink) {
-    api.error =
-        "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; not found: " + tried +
-        " (set CUDA_HOME)";
+    api.error = "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; tried " + tried +
+                " (set CUDA_HOME)";
     return api;
   }
   auto bind = [&](void *library, const char *name) -> void * {

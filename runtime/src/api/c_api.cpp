@@ -1,6 +1,7 @@
 // The C API over models and sessions. Nothing thrown inside leaves it.
 #include "api/handles.h"
 #include "artifact/approval.h"
+#include "base/printable.h"
 #include "m1/runtime.h"
 #include <algorithm>
 #include <cstring>
@@ -17,8 +18,11 @@ static m1_status *const noMemory =
 m1_status *m1rt::toC(Status status) noexcept {
   if (status.ok())
     return nullptr;
-  m1_status *owned = new (std::nothrow) m1_status{std::move(status)};
-  return owned ? owned : noMemory;
+  try {
+    return new m1_status{Status(status.code(), printable(status.message(), false))};
+  } catch (const std::bad_alloc &) {
+    return noMemory;
+  }
 }
 
 m1_status *m1rt::statusOfException() noexcept {

@@ -1,4 +1,5 @@
 #include "cpu/elf_code.h"
+#include "base/shortened.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -324,10 +325,10 @@ private:
         isImport = wanted.st_shndx == SHN_UNDEF;
         value = isImport ? imported(name) : wanted.st_value + uint64_t(entry.r_addend);
         if (isImport && (value == 0 || entry.r_addend != 0))
-          return refused("it calls \"%.80s\", which it does not hold", name);
+          return refused("it calls \"%s\", which it does not hold", shortened(name).c_str());
         const unsigned kind = ELF64_ST_TYPE(wanted.st_info);
         if (kind == STT_TLS || kind == STT_GNU_IFUNC)
-          return refused("the symbol \"%.80s\" is of kind %u", name, kind);
+          return refused("the symbol \"%s\" is of kind %u", shortened(name).c_str(), kind);
       } else {
         return refused("a relocation is of type %llu", (unsigned long long)type);
       }

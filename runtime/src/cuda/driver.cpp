@@ -1,4 +1,5 @@
 #include "cuda/driver.h"
+#include "base/shared_library.h"
 #include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
@@ -88,12 +89,6 @@ Status Driver::check(CUresult result, const char *what, ...) const {
 
 void *openCudaLibrary(const char *const *names, size_t count, std::string *outError) {
   std::string tried;
-  auto attempt = [&](const std::string &path) {
-    void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-      tried += (tried.empty() ? "" : ", ") + path;
-    return library;
-  };
   std::vector<std::string> directories = {""};
   for (const char *variable : {"CUDA_HOME", "CUDA_PATH"})
     if (const char *home = std::getenv(variable); home && *home)
@@ -101,7 +96,7 @@ void *openCudaLibrary(const char *const *names, size_t count, std::string *outEr
   directories.push_back("/usr/local/cuda/lib64/");
   for (const std::string &directory : directories)
     for (size_t i = 0; i < count; ++i)
-      if (void *library = attempt(directory + names[i]))
+      if (void *library = openSharedLibrary(directory + names[i], &tried))
         return library;
   *outError = tried;
   return nullptr;

@@ -3,6 +3,8 @@
 #ifndef M1RT_TEMPLATE_BUDGET_H
 #define M1RT_TEMPLATE_BUDGET_H
 
+#include "base/printable.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -16,8 +18,8 @@ namespace m1rt::jinja {
 // Thrown inside the template library only; ChatTemplate turns it into a message.
 struct TemplateError : std::runtime_error {
   explicit TemplateError(const std::string &message, int line = 0)
-      : std::runtime_error(message), line(line) {}
-  int line; // 0: not known yet
+      : std::runtime_error(printable(message, true)), line(line) {} // texts of the template, too
+  int line;                                                         // 0: not known yet
 };
 
 constexpr size_t kMaxSourceBytes = 1u << 20;

@@ -49,6 +49,8 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
        "chat template line 1: a test after a test: use 'and' and 'or'"},
       {"{{ raise_exception('no system role') }}",
        "chat template line 1: the template refuses: no system role"},
+      {"{{ raise_exception('a\\u0000b\\u001b') }}",
+       "chat template line 1: the template refuses: a\\x00b\\x1b"},
       {"{% for m in messages %}\n{{ m.content.x.y }}{% endfor %}",
        "chat template line 2: 'str object' has no attribute 'x'"},
       {"{{ nothing.x }}", "chat template line 1: 'nothing' is undefined"},
