@@ -239,7 +239,8 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
                        f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
   // blocks even out the chip's last wave. Products of groups take 16 weight rows.
-  const bool wide = sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors &&
+  const bool wide = sides == 1 && (f.max_rows > 4 || (e4m3 && f.max_rows == 1)) &&
+                    f.n >= 16 * tuning.multiprocessors &&
                     !(f.leaves_norm && refusal_of_chain(f, tuning).empty());
   int columns = grouped ? 16 / sides : wide ? 16 : 8;
   int warps = 8;
@@ -453,12 +454,18 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   return description;
 }
 
+/// Threads of a block that holds a row in registers. A thread has a run of 8 columns, of long rows
+/// a few: up to four, whose loads are in flight together, or, where a norm needs the whole row
+/// before it goes on, as few as 512 threads leave.
+static int threads_of_row(int k, bool norm = false) {
+  const int runs = k / 8, each = norm ? int(ceil_div(runs, 512)) : std::clamp(runs / 192, 1, 4);
+  return int(round_up(ceil_div(runs, each), 32));
+}
+
 /// Of rows that are made in the same launch.
 static Kernel describe_made_rows(const QuantizeRows &f, const std::string &symbol) {
-  // As many threads as have one run of 8, of long rows a few, so that few rows are done soon.
-  const int runs = f.k / 8, each = int(ceil_div(runs, 512)),
-            threads = int(ceil_div(ceil_div(runs, each), 32)) * 32;
   const bool norm = f.of == QuantizeRows::Of::norm;
+  const int threads = threads_of_row(f.k, norm);
   Facts facts;
   facts.type("XT", f.x_type);
   facts.type("AT", f.first_type);
@@ -507,8 +514,8 @@ Description describe(const QuantizeRows &f, const std::string &symbol, const Tun
     description.kernels.push_back(describe_made_rows(f, symbol));
     return description;
   }
-  const int threads = 256, rows = 4;
-  const bool codes = f.out_type == Type::e4m3;
+  const bool codes = f.out_type == Type::e4m3, held = codes && f.k % 8 == 0 && f.k <= 16384;
+  const int threads = held ? threads_of_row(f.k) : 256, rows = held ? 1 : 4;
   Facts facts;
   facts.type("XT", f.x_type);
   facts.type("OT", f.out_type);
@@ -522,7 +529,8 @@ Description describe(const QuantizeRows &f, const std::string &symbol, const Tun
   parameters.add(name_of(f.out_type), "out");
   parameters.add("float", "scale", codes);
   Kernel kernel =
-      make_kernel(symbol, "quantize_rows.cuh", "quantize_rows", facts, parameters, threads);
+      make_kernel(symbol, "quantize_rows.cuh", held ? "quantize_held_rows" : "quantize_rows", facts,
+                  parameters, threads);
   kernel.launch_early = true;
   kernel.domain = f.domain;
   kernel.rows_per_group = rows;

@@ -243,15 +243,16 @@ M1K_DEVICE void take_eight(u32 (&pairs)[4], uint4 eight, [[maybe_unused]] float 
 // linear_tensor for weights of a byte: four products take turns on 64 columns of K. The first
 // weights are asked for before `ready`, which waits for the rows and names them. With weights of
 // e4m3 these are rounded, for which `largest` is scratch of the block: a row by the lanes that
-// multiply it, or one that is `alone` by all lanes of a warp, which hand one another its columns
-// through `partial`.
-template <class F, bool alone, class Ready>
+// multiply it, or that of a kernel for one row by all lanes of a warp, which hand one another its
+// columns through `partial`. (A kernel with both forms spills, and more rows take 1 to 2 % longer.)
+template <class F, class Ready>
 M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&given, int rows,
                              int n0, float *partial, float *largest) {
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
   constexpr int kDeep = F::kDeep;
+  constexpr bool alone = R::kRoundsRows && F::kRows == 1;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const typename F::WT *weight[kTiles];
 #pragma unroll
@@ -741,12 +742,9 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       linear_f32<F, 1, 2>(x, w, scale, given, rows, n0, partial, largest);
     } else if constexpr (R::kGrouped)
       GroupStream<F>(w, scale, n0).products(x, rows, partial);
-    else if constexpr (R::kHasScale) {
-      if (R::kRoundsRows && rows == 1)
-        linear_bytes<F, R::kRoundsRows>(ready, w, given, rows, n0, partial, largest);
-      else
-        linear_bytes<F, false>(ready, w, given, rows, n0, partial, largest);
-    } else
+    else if constexpr (R::kHasScale)
+      linear_bytes<F>(ready, w, given, rows, n0, partial, largest);
+    else
       linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
     if (aligned16(x))

@@ -6,11 +6,12 @@
 // which read it twice, the second time from the first caches. Facts F: XT, OT (e4m3 for codes); kK,
 // kXStride, kDomain as in linear.cuh; kThreads, kRows, by whose quotient whole warps share a row.
 //
-// quantize_gate, of rows x = silu(a) · b, and quantize_norm, of x = rms_norm(sum) · weight where
-// sum = residual + y, which it leaves: x is rounded to XT, as it would be in memory, and stays in
-// registers. Grid (1, rows), a block has a row. Facts F: XT; AT, BT (a and b, or residual and y),
-// strides kAStride, kBStride; kK (a multiple of 8), kThreads; of quantize_norm also ST and
-// kSumStride (of sum), eps().
+// quantize_held_rows, for codes of rows that registers hold; quantize_gate, of rows x = silu(a) ·
+// b, and quantize_norm, of x = rms_norm(sum) · weight where sum = residual + y, which it leaves: x
+// is rounded to XT, as it would be in memory. Grid (1, rows), a block has a row. Facts F: XT and
+// kXStride; or XT, AT, BT (a and b, or residual and y), strides kAStride, kBStride, of
+// quantize_norm also ST and kSumStride (of sum), eps(), factor() (of y); kK (a multiple of 8),
+// kThreads.
 #ifndef M1K_QUANTIZE_ROWS_CUH
 #define M1K_QUANTIZE_ROWS_CUH
 
@@ -104,55 +105,105 @@ M1K_DEVICE void quantize_rows(const typename F::XT *x, typename F::OT *out, decl
 
 // The row of a block, of which a thread has kChunks runs of 8 neighbours.
 template <class F> struct RowOfBlock {
-  static constexpr int kChunks = ceil_div(F::kK, 8 * F::kThreads);
+  static constexpr int kChunks = ceil_div(F::kK, 8 * F::kThreads), kWarps = F::kThreads / 32;
   static_assert(F::kK % 8 == 0 && F::kThreads % 32 == 0, "whole runs, whole warps");
-  float values[kChunks][8];
+  using Values = float[kChunks][8];
+  Values values;
 
-  static M1K_DEVICE int column_of(int chunk) { return (chunk * F::kThreads + threadIdx.x) * 8; }
-  /// body(column, values) for each run.
-  template <class Body> M1K_DEVICE void each(Body body) {
+  /// body(column, chunk) for each run.
+  template <class Body> static M1K_DEVICE void each(Body body) {
 #pragma unroll
     for (int c = 0; c < kChunks; ++c)
-      if (int column = column_of(c); F::kK % (8 * F::kThreads) == 0 || column < F::kK)
-        body(column, values[c]);
+      if (int column = (c * F::kThreads + threadIdx.x) * 8;
+          F::kK % (8 * F::kThreads) == 0 || column < F::kK)
+        body(column, c);
   }
-  /// Of a number of each thread, `combine`d in one order.
-  template <class Warp, class Combine>
-  static M1K_DEVICE float of_block(float *parts, float v, Warp of_warp, Combine combine) {
-    v = of_warp(v);
-    if (threadIdx.x % 32 == 0)
-      parts[threadIdx.x / 32] = v;
-    __syncthreads();
-    v = parts[0];
+  /// A row of any type. Loads of 16 bytes have no branch between them, so that those of all runs,
+  /// and of the rows that are loaded next, are in flight together.
+  template <bool aligned, class T> static M1K_DEVICE void load(Values &to, const T *row) {
+    each([&](int column, int c) {
+      if constexpr (aligned) {
+        load_floats(to[c], row + column);
+      } else {
 #pragma unroll
-    for (int i = 1; i < F::kThreads / 32; ++i)
-      v = combine(v, parts[i]);
-    return v;
-  }
-  /// Codes of the values as XT holds them, and their scale.
-  M1K_DEVICE void round(e4m3 *out, float *scale) {
-    __shared__ float parts[F::kThreads / 32];
-    float largest = 0.0f;
-    each([&](int, float (&v)[8]) {
-#pragma unroll
-      for (int e = 0; e < 8; ++e) {
-        v[e] = to_float(from_float<typename F::XT>(v[e]));
-        largest = fmaxf(largest, fabsf(v[e]));
+        for (int e = 0; e < 8; ++e)
+          to[c][e] = to_float(row[column + e]);
       }
     });
-    largest = of_block(
-        parts, largest, [](float v) { return lane_max<32>(v); },
-        [](float v, float w) { return fmaxf(v, w); });
-    const float inverse = e4m3_inverse(largest);
+  }
+  /// The largest absolute value of this thread's.
+  M1K_DEVICE float largest() const {
+    float most = 0.0f;
+    each([&](int, int c) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        most = fmaxf(most, fabsf(values[c][e]));
+    });
+    return most;
+  }
+  /// Of all threads.
+  static M1K_DEVICE float largest_of_block(float most) {
+    __shared__ float parts[kWarps];
+    most = lane_max<32>(most);
+    if (threadIdx.x % 32 == 0)
+      parts[threadIdx.x / 32] = most;
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i)
+      most = fmaxf(most, parts[i]);
+    return most;
+  }
+  /// Codes of the values as XT holds them, and their scale. `most` is the largest absolute value:
+  /// the rounding to XT does not change which one that is.
+  M1K_DEVICE void round(float most, e4m3 *out, float *scale) const {
+    auto as_held = [](float v) { return to_float(from_float<typename F::XT>(v)); };
+    most = as_held(most);
+    const float inverse = e4m3_inverse(most);
     if (threadIdx.x == 0)
-      *scale = e4m3_scale(largest);
-    each([&](int column, float (&v)[8]) {
+      *scale = e4m3_scale(most);
+    each([&](int column, int c) {
+      float v[8];
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        v[e] = as_held(values[c][e]) * inverse;
       *reinterpret_cast<uint2 *>(out + column) =
-          make_uint2(pack_e4m3(v[0] * inverse, v[1] * inverse, v[2] * inverse, v[3] * inverse),
-                     pack_e4m3(v[4] * inverse, v[5] * inverse, v[6] * inverse, v[7] * inverse));
+          make_uint2(pack_e4m3(v[0], v[1], v[2], v[3]), pack_e4m3(v[4], v[5], v[6], v[7]));
     });
   }
 };
+
+template <class F, bool aligned>
+M1K_DEVICE void round_row(const typename F::XT *x, e4m3 *out, float *scale) {
+  RowOfBlock<F> row;
+  row.template load<aligned>(row.values, x);
+  row.round(row.largest_of_block(row.largest()), out, scale);
+}
+
+template <class F>
+M1K_DEVICE void quantize_held_rows(const typename F::XT *x, e4m3 *out, float *scale, m1_dims) {
+  const long long row = blockIdx.y;
+  x = wait_for_predecessors(x) + row * F::kXStride;
+  out += row * F::kK;
+  if (F::kXStride % 8 == 0 && aligned16(x))
+    round_row<F, true>(x, out, scale + row);
+  else
+    round_row<F, false>(x, out, scale + row);
+}
+
+template <class F, bool aligned>
+M1K_DEVICE void round_gate(const typename F::AT *a, const typename F::BT *b, e4m3 *out,
+                           float *scale) {
+  RowOfBlock<F> x;
+  typename RowOfBlock<F>::Values up;
+  x.template load<aligned>(x.values, a);
+  x.template load<aligned>(up, b);
+  x.each([&](int, int c) {
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      x.values[c][e] = silu(x.values[c][e]) * up[c][e];
+  });
+  x.round(x.largest_of_block(x.largest()), out, scale);
+}
 
 template <class F>
 M1K_DEVICE void quantize_gate(const typename F::AT *a, const typename F::BT *b, e4m3 *out,
@@ -160,30 +211,25 @@ M1K_DEVICE void quantize_gate(const typename F::AT *a, const typename F::BT *b, 
   const long long row = blockIdx.y;
   a = wait_for_predecessors(a) + row * F::kAStride;
   b = wait_for_predecessors(b) + row * F::kBStride;
-  RowOfBlock<F> x;
-  x.each([&](int column, float (&v)[8]) {
-    float up[8];
-    load_anywhere(v, a + column);
-    load_anywhere(up, b + column);
-#pragma unroll
-    for (int e = 0; e < 8; ++e)
-      v[e] = silu(v[e]) * up[e];
-  });
-  x.round(out + row * F::kK, scale + row);
+  out += row * F::kK;
+  if (F::kAStride % 8 == 0 && F::kBStride % 8 == 0 && aligned16(a) && aligned16(b))
+    round_gate<F, true>(a, b, out, scale + row);
+  else
+    round_gate<F, false>(a, b, out, scale + row);
 }
 
 template <class F>
 M1K_DEVICE void quantize_norm(const typename F::AT *residual, const typename F::BT *y,
                               const float *weight, typename F::ST *sum, e4m3 *out, float *scale,
                               m1_dims) {
-  __shared__ float parts[F::kThreads / 32];
+  __shared__ float parts[RowOfBlock<F>::kWarps];
   const long long row = blockIdx.y;
   residual = wait_for_predecessors(residual) + row * F::kAStride;
   y = wait_for_predecessors(y) + row * F::kBStride;
   RowOfBlock<F> x;
   float squares = 0.0f;
-  x.each([&](int column, float (&v)[8]) {
-    float added[8];
+  x.each([&](int column, int c) {
+    float (&v)[8] = x.values[c], added[8];
     load_anywhere(v, residual + column);
     load_anywhere(added, y + column);
 #pragma unroll
@@ -193,18 +239,23 @@ M1K_DEVICE void quantize_norm(const typename F::AT *residual, const typename F::
     }
     store_anywhere(sum + row * F::kSumStride + column, v);
   });
-  squares = x.of_block(
-      parts, squares, [](float v) { return lane_sum<32>(v); },
-      [](float v, float w) { return v + w; });
+  squares = lane_sum<32>(squares);
+  if (threadIdx.x % 32 == 0)
+    parts[threadIdx.x / 32] = squares;
+  __syncthreads();
+  squares = parts[0];
+#pragma unroll
+  for (int i = 1; i < RowOfBlock<F>::kWarps; ++i)
+    squares += parts[i];
   const float factor = rsqrtf(squares * (1.0f / F::kK) + F::eps());
-  x.each([&](int column, float (&v)[8]) {
+  x.each([&](int column, int c) {
     float by[8];
     load_anywhere(by, weight + column);
 #pragma unroll
     for (int e = 0; e < 8; ++e)
-      v[e] = v[e] * factor * by[e];
+      x.values[c][e] = x.values[c][e] * factor * by[e];
   });
-  x.round(out + row * F::kK, scale + row);
+  x.round(x.largest_of_block(x.largest()), out + row * F::kK, scale + row);
 }
 
 } // namespace m1k

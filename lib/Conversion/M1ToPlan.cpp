@@ -468,7 +468,8 @@ FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, Target &device) {
       bounds.append(selector.smallBatches(function));
     for (bool shared : {false, true})
       for (uint32_t maxRows : bounds) {
-        if (shared && !(decode && concernsSharing(function)))
+        // A single row has none to share a prefix with.
+        if (shared && (maxRows == 1 || !(decode && concernsSharing(function))))
           continue;
         FunctionConverter converter(function, target, selector, table, maxRows, shared);
         if (failed(converter.convert()) && !converter.takeBack()) {

@@ -399,6 +399,50 @@ Case dequantize_bench(int n, int k, int group = 0, Type weights = Type::i8) {
           }};
 }
 
+/// Rows rounded to e4m3, of a tensor, or where silu·mul or a residual and its norm make them.
+Case quantize_bench(QuantizeRows::Of of, int rows, int k) {
+  using Of = QuantizeRows::Of;
+  std::string name = std::string("quantize ") +
+                     (of == Of::rows   ? "rows "
+                      : of == Of::gate ? "gate "
+                                       : "norm ") +
+                     std::to_string(rows) + " × " + std::to_string(k);
+  return {name, true, [=](Context &context) {
+            QuantizeRows f;
+            f.of = of;
+            f.k = k;
+            f.x_stride = f.second_stride = f.sum_stride = k;
+            f.first_stride = of == Of::gate ? 2 * k : k;
+            if (of == Of::gate)
+              f.second_stride = 2 * k;
+            f.first_type = of == Of::norm ? Type::f32 : Type::bf16;
+            f.eps = 1e-5f;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            const size_t values = size_t(rows) * k;
+            const double bytes = double(values) * (of == Of::rows ? 3 : of == Of::gate ? 5 : 11);
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["out"] = context.allocate(values);
+              set["scale"] = context.allocate(size_t(rows) * 4);
+              if (of == Of::rows) {
+                set["x"] = context.allocate_random(values * 2, Type::bf16, -1, 1);
+              } else if (of == Of::gate) {
+                set["a"] = context.allocate_random(values * 4, Type::bf16, -1, 1);
+                set["b"] = context.allocate_random(values * 4, Type::bf16, -1, 1);
+              } else {
+                set["residual"] = context.allocate_random(values * 4, Type::f32, -1, 1);
+                set["x"] = context.allocate_random(values * 2, Type::bf16, -1, 1);
+                set["weight"] = context.allocate_random(size_t(k) * 4, Type::f32, 0, 1);
+                set["sum"] = context.allocate(values * 4);
+              }
+            }
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes,
+                   bytes / kGoalCopySpeed * 1e6);
+            context.release();
+          }};
+}
+
 /// Experts of Qwen3-30B-A3B. The floor reads each expert that a row names once.
 Case expert_bench(int rows, bool few_rows) {
   std::string name = "expert_linear " + std::to_string(rows) + " × 8 of 128, 768 × 2048" +
@@ -637,6 +681,11 @@ std::vector<Case> benchmarks() {
       cases.push_back(tiled_bench(rows, n, 3072));
   for (int rows : {16, 64})
     cases.push_back(tiled_bench(rows, 3072, 8192));
+  for (int rows : {16, 64, 512, 32768}) {
+    cases.push_back(quantize_bench(QuantizeRows::Of::rows, rows, 3072));
+    cases.push_back(quantize_bench(QuantizeRows::Of::gate, rows, 8192));
+    cases.push_back(quantize_bench(QuantizeRows::Of::norm, rows, 3072));
+  }
   cases.push_back(dequantize_bench(16384, 3072));
   cases.push_back(dequantize_bench(16384, 3072, 32));
   cases.push_back(dequantize_bench(16384, 3072, 32, Type::i4x2));

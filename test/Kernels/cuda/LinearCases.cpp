@@ -488,6 +488,8 @@ std::vector<Case> linear_cases() {
   const Type e4m3 = Type::e4m3;
   cases.push_back(linear_case(true, bf16, e4m3, bf16, 1, 8, 96, 256));
   cases.push_back(linear_case(true, bf16, e4m3, f32, 8, 8, 100, 1008, 8, 0, bias));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 1, 1, 96, 256)); // rounded by whole warps
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 1, 1, 200, 3072, 0, 0, gated));
   cases.push_back(linear_case(false, bf16, e4m3, bf16, 5, 8, 4096, 512));
   cases.push_back(linear_case(false, bf16, e4m3, bf16, 13, 16, 4096, 208));
   cases.push_back(linear_case(false, bf16, e4m3, bf16, 16, 16, 200, 320, 0, 0, gated));
@@ -513,6 +515,8 @@ std::vector<Case> linear_cases() {
   cases.push_back(linear_case(true, bf16, e4m3, bf16, 8, 8, 200, 320, 0, 0, given));
   cases.push_back(linear_case(true, bf16, e4m3, bf16, 5, 8, 72, 3072, 0, 0, given_gated));
   cases.push_back(linear_case(true, bf16, e4m3, f32, 3, 8, 256, 8192, 8, 0, leaving));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 1, 1, 72, 3072, 0, 0, given_gated));
+  cases.push_back(linear_case(true, bf16, e4m3, f32, 1, 1, 4096, 1040, 0, 0, leaving));
   cases.push_back(linear_case(false, bf16, e4m3, f32, 13, 8, 4096, 272, 0, 0, leaving));
   cases.push_back(linear_case(false, bf16, e4m3, f32, 3, 8, 40, 256, 5, 3, leaving));
   cases.push_back(linear_case(false, f32, e4m3, f32, 8, 8, 100, 77, 3, 1, leaving));
