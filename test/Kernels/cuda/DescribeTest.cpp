@@ -247,7 +247,7 @@ TEST(Describe, SlotsOfChainsFitRows) {
                         Case{4, 65536, 1536, 1536, 8, 2}, Case{4, 4096, 8960, 1024, 12, 3}}) {
     LinearChain chain;
     for (int i = 0; i < c.products; ++i)
-      chain.products.push_back({linear(c.n, c.k), 0, {}});
+      chain.products.push_back({linear(c.n, c.k), 0, {}, {}});
     const Description description = describe(chain, "k");
     ASSERT_EQ(description.error, "");
     const Kernel &kernel = description.kernels[0];
@@ -266,7 +266,7 @@ TEST(Describe, SlotsOfChainsFitRows) {
 TEST(Describe, BlocksOfChainsMeetWhereTheyMust) {
   LinearChain chain;
   auto add = [&](Linear f, std::vector<std::pair<std::string, std::string>> operands) {
-    chain.products.push_back({f, 0, std::move(operands)});
+    chain.products.push_back({f, 0, std::move(operands), {}});
   };
   Linear sum = linear(3072, 3072), wider = linear(4096, 3072), after = linear(4096, 3072);
   sum.has_residual = wider.has_residual = true;
