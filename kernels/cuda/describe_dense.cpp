@@ -76,7 +76,8 @@ static std::vector<bool> meetings_of(const LinearChain &f) {
     const Linear &facts;
   };
   auto is_output = [](const std::string &role) {
-    return role == "out" || role == "normed" || role == "squares_out";
+    return role == "out" || role == "normed" || role == "squares_out" || role == "conv_out" ||
+           role == "conv_state";
   };
   std::multimap<std::string, Use> since; // by operand
   std::vector<bool> meets;
@@ -96,6 +97,16 @@ static std::vector<bool> meetings_of(const LinearChain &f) {
       since.insert({name, {role, product.facts}});
   }
   return meets;
+}
+
+/// Why a product of a chain cannot end with this convolution; empty: it can.
+static std::string refusal_of_convolution(const CausalConv1d &conv, const Linear &linear) {
+  if (!conv.decode || conv.repeat != 1 || conv.width < 2)
+    return "expected the decode step of a convolution that repeats no heads";
+  if (linear.gated || linear.leaves_norm || conv.channels > linear.n ||
+      conv.x_type != linear.out_type || conv.x_stride != linear.out_stride)
+    return "expected the first outputs of a product, as it leaves them, before the convolution";
+  return "";
 }
 
 Description describe(const LinearChain &f, const std::string &symbol, const Tuning &tuning) {
@@ -144,6 +155,24 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
     facts.number("kSquaresOut", squares_of(tiles));
     facts.number("kTiles", ceil_div(of_block, groups));
     const std::string name = symbol + "_facts_" + std::to_string(i);
+    const CausalConv1d &conv = product.conv;
+    if (conv.channels == 0) {
+      facts.text += "  using Conv = m1k::NoConvolution;\n";
+    } else {
+      description.error = refusal_of_convolution(conv, linear);
+      if (!description.error.empty())
+        return description;
+      Facts step;
+      step.type("WT", conv.state_type);
+      step.type("OT", conv.out_type);
+      step.number("kConvWidth", conv.width);
+      step.number("kConvInputs", conv.channels);
+      step.number("kOutStride", conv.out_stride);
+      step.flag("kHasConvBias", conv.has_bias);
+      step.flag("kConvSilu", conv.silu);
+      structures += "struct " + name + "_conv {\n" + step.text + "};\n";
+      facts.text += "  using Conv = " + name + "_conv;\n";
+    }
     structures += "struct " + name + " {\n" + facts.text + "};\n";
     calls += ",\n      m1k::ChainOperands<" + name + ">{";
     // In the order of ChainOperands, at last what is written.
@@ -154,10 +183,16 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
                                                           {"squares", "float"},
                                                           {"residual", "float"},
                                                           {"norm_weight", "float"},
+                                                          {"conv_w", "float"},
+                                                          {"conv_bias", "float"},
+                                                          {"slots", "int"},
+                                                          {"positions", "int"},
                                                           {"out", name_of(linear.out_type)},
                                                           {"normed", name_of(linear.normed_type)},
-                                                          {"squares_out", "float"}};
-    constexpr size_t first_written = 7;
+                                                          {"squares_out", "float"},
+                                                          {"conv_state", name_of(conv.state_type)},
+                                                          {"conv_out", name_of(conv.out_type)}};
+    constexpr size_t first_written = 11;
     for (size_t role = 0; role < std::size(roles); ++role) {
       std::string operand = "nullptr";
       for (const auto &[its, named] : product.operands)
@@ -192,7 +227,10 @@ Description describe(const LinearChain &f, const std::string &symbol, const Tuni
   facts.number("kSlots", slots);
   facts.number("kSlotDepth", depth);
   // 48 KB of a block's: where results are needed soon, more of them is slower.
-  facts.number("kInFlight", f.products.size() == 2 ? 3 : 3 * 1024 / depth);
+  int large = 0;
+  for (const LinearChain::Product &product : f.products)
+    large += 16 * weight_bytes({{product}}) > weight_bytes(f);
+  facts.number("kInFlight", large == 2 ? 3 : 3 * 1024 / depth);
   facts.number("kSharedBytes", kernel.shared_bytes);
   kernel.source = "#include \"linear_chain.cuh\"\n" + structures + "struct " + symbol +
                   "_facts {\n" + facts.text + "};\nextern \"C\" __global__ __launch_bounds__(" +

@@ -27,6 +27,9 @@
 // not begin before the launches in front of it have ended, and waits for none behind it. The warp
 // that fills the ring waits for the block's own others alone.
 //
+// The first outputs of a product may go through a decode step's convolution on their way (Conv):
+// each is one input, whose window and filter its thread has, as in conv_step.cuh.
+//
 // Facts of each product: those of linear.cuh with XT and WT bf16, kRows at most 8, kXStride and kK
 // multiples of 8, kSquaresOut (tiles, rounded up to a multiple of 4), kXColumn (where x begins in
 // its operand's rows), kMeets; kTiles. Of the launch: kSlotDepth, kSlots, kInFlight.
@@ -34,16 +37,27 @@
 #define M1K_LINEAR_CHAIN_CUH
 
 #include "barriers.cuh"
+#include "conv_step.cuh"
 #include "linear.cuh"
 
 namespace m1k {
 
+struct NoConvolution {
+  using WT = float;
+  using OT = float;
+  static constexpr int kConvWidth = 1, kConvInputs = 0, kOutStride = 0;
+  static constexpr bool kHasConvBias = false, kConvSilu = false;
+};
+
 template <class F> struct ChainOperands {
   const bf16 *x, *weight;
-  const float *bias, *map_vector, *squares, *residual, *norm_weight;
+  const float *bias, *map_vector, *squares, *residual, *norm_weight, *conv_w, *conv_bias;
+  const int *slots, *positions;
   typename F::OT *out;
   typename F::NT *normed;
   float *squares_out;
+  typename F::Conv::WT *conv_state;
+  typename F::Conv::OT *conv_out;
 };
 
 template <class C> struct ChainTraits {
@@ -143,8 +157,8 @@ template <class C> class Chain {
     constexpr int kSides = F::kGated ? 2 : 1, kWeightTiles = F::kTiles * kSides;
     constexpr int kColumns = F::kTiles * 8; // outputs of a group
     constexpr int kSteps = ceil_div(F::kK, R::kSlotDepth);
-    // Rows of x in registers: all of them, or two steps ahead.
-    constexpr bool kHeld = kSteps * R::kRuns <= 16;
+    // Rows of x in registers: all of them, or two steps ahead; beside a filter there is less room.
+    constexpr bool kHeld = kSteps * R::kRuns <= (F::Conv::kConvInputs > 0 ? 12 : 16);
     constexpr int kAhead = kHeld ? kSteps : 2;
     static_assert(F::kRows <= 8 && kWeightTiles <= R::kMaxTiles && F::kXStride % 8 == 0, "");
     static_assert(F::kK % 8 == 0 && F::kSquares % 4 == 0, "");
@@ -213,6 +227,18 @@ template <class C> class Chain {
       const int m = threadIdx.x / kColumns, j = threadIdx.x % kColumns, n = tile * 8 + j;
       const bool mine = m < rows && j < count * 8, has = mine && n < F::kN;
       float bias = 0.0f, before = 0.0f, norm_weight = 0.0f, of_column = 0.0f;
+      using Step = ConvStep<typename F::Conv>;
+      [[maybe_unused]] ConvFilter<typename F::Conv> filter;
+      [[maybe_unused]] typename F::Conv::WT *window = nullptr, taps[Step::kMost];
+      [[maybe_unused]] bool fresh = false;
+      const bool convolved = has && n < F::Conv::kConvInputs;
+      if constexpr (F::Conv::kConvInputs > 0)
+        if (convolved) {
+          fresh = operands.positions[m] == 0;
+          window = Step::window(operands.conv_state, operands.slots[m], n);
+          Step::read(taps, window, fresh);
+          filter.load(operands.conv_w, operands.conv_bias, n);
+        }
       if (has) {
         if constexpr (F::kHasBias)
           bias = operands.bias[n];
@@ -292,6 +318,13 @@ template <class C> class Chain {
           value += before;
         operands.out[m * static_cast<long long>(F::kOutStride) + n] =
             from_float<typename F::OT>(value);
+        if constexpr (F::Conv::kConvInputs > 0)
+          if (convolved) {
+            const typename F::OT rounded = from_float<typename F::OT>(value);
+            operands.conv_out[m * static_cast<long long>(F::Conv::kOutStride) + n] =
+                from_float<typename F::Conv::OT>(filter.apply(taps, to_float(rounded)));
+            Step::move(window, fresh, rounded);
+          }
         if constexpr (F::kLeavesNorm)
           operands.normed[m * static_cast<long long>(F::kNormedStride) + n] =
               from_float<typename F::NT>(value * norm_weight);

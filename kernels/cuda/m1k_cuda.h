@@ -429,6 +429,9 @@ struct LinearChain {
     /// The launch's operand in each role of the product. One that a product writes and one behind
     /// it reads has one name.
     std::vector<std::pair<std::string, std::string>> operands;
+    /// The decode step of a convolution whose x are the first outputs; of no channels: there is
+    /// none. Its roles are conv_w, [conv_bias], conv_state, slots, positions and conv_out.
+    CausalConv1d conv;
   };
   std::vector<Product> products;
 };

@@ -14,6 +14,46 @@ static bool isCommand(Operation &op) {
   return !isa<plan::TemporaryOp, plan::ViewOp, plan::WeightOp, plan::StateOp, plan::PortOp>(op);
 }
 
+/// `column`: where the operand may begin in one that the run has, in elements of 2 bytes.
+std::optional<std::string> ProductChains::take(Run &run, const std::string &role,
+                                               const Operand &operand, int64_t *column) {
+  const plan::BufferBase base = plan::resolveBuffer(operand.buffer);
+  // The operand of the chain that it is, or lies in.
+  std::pair<std::string, Operand> *same = nullptr;
+  int64_t begin = 0;
+  for (auto &entry : run.operands) {
+    const plan::BufferBase other = plan::resolveBuffer(entry.second.buffer);
+    const bool isReadAlone =
+        operand.access == plan::Access::ro && entry.second.access == plan::Access::ro;
+    if (base.base != other.base || (isReadAlone && base.offset != other.offset))
+      continue; // elsewhere, or another place that nobody writes
+    // One operand is all that a chain writes of a buffer; what it then reads may begin within.
+    const int64_t behind = base.offset - other.offset;
+    if (same || (behind && (!column || behind < 0 || behind % 2)))
+      return std::nullopt;
+    same = &entry;
+    begin = behind / 2;
+  }
+  if (column)
+    *column = begin;
+  if (!same) {
+    if (run.operands.size() == mostOperands)
+      return std::nullopt;
+    return run.operands
+        .emplace_back("a" + std::to_string(run.operands.size()) + "_" + role, operand)
+        .first;
+  }
+  Operand &known = same->second;
+  if (known.extent.size() != 2 || operand.extent.size() != 2 ||
+      known.extent[1] != operand.extent[1])
+    return std::nullopt;
+  known.extent[0] = std::max(known.extent[0], 2 * begin + operand.extent[0]);
+  // What the chain has written before it reads it, it need not find there.
+  if (known.access == plan::Access::ro && operand.access != plan::Access::ro)
+    known.access = plan::Access::rw;
+  return same->first;
+}
+
 bool ProductChains::append(Run &run, const Product &product) {
   const mk::Tuning tuning = cuda::tuningFor(chip);
   mk::Description description = cuda::describeLinear(product.facts, "product", chip);
@@ -27,49 +67,60 @@ bool ProductChains::append(Run &run, const Product &product) {
   part.facts = product.facts;
   std::string wiring;
   for (const std::string &role : description.kernels.front().operands) {
-    const Operand &operand = product.fusion.operands.find(role)->second;
-    const plan::BufferBase base = plan::resolveBuffer(operand.buffer);
-    // The operand of the chain that it is, or lies in.
-    std::pair<std::string, Operand> *same = nullptr;
     int64_t column = 0;
-    for (auto &entry : longer.operands) {
-      const plan::BufferBase other = plan::resolveBuffer(entry.second.buffer);
-      const bool isReadAlone =
-          operand.access == plan::Access::ro && entry.second.access == plan::Access::ro;
-      if (base.base != other.base || (isReadAlone && base.offset != other.offset))
-        continue; // elsewhere, or another place that nobody writes
-      // One operand is all that a chain writes of a buffer; what it then reads may begin within.
-      const int64_t behind = base.offset - other.offset;
-      if (same || (behind && (role != "x" || behind < 0 || behind % 2)))
-        return false;
-      same = &entry;
-      column = behind / 2;
-    }
-    if (!same) {
-      if (longer.operands.size() == mostOperands)
-        return false;
-      same = &longer.operands.emplace_back(
-          "a" + std::to_string(longer.operands.size()) + "_" + role, operand);
-    } else {
-      Operand &known = same->second;
-      if (known.extent.size() != 2 || operand.extent.size() != 2 ||
-          known.extent[1] != operand.extent[1])
-        return false;
-      known.extent[0] = std::max(known.extent[0], 2 * column + operand.extent[0]);
-      // What the chain has written before it reads it, it need not find there.
-      if (known.access == plan::Access::ro && operand.access != plan::Access::ro)
-        known.access = plan::Access::rw;
-    }
+    const std::optional<std::string> name = take(
+        longer, role, product.fusion.operands.find(role)->second, role == "x" ? &column : nullptr);
+    if (!name)
+      return false;
     if (role == "x")
       part.x_column = int(column);
-    part.operands.emplace_back(role, same->first);
-    wiring += " " + same->first + (column ? "+" + std::to_string(column) : "");
+    part.operands.emplace_back(role, *name);
+    wiring += " " + *name + (column ? "+" + std::to_string(column) : "");
   }
   longer.facts.products.push_back(part);
   longer.fusion.key += " [" + product.fusion.key + wiring + "]";
   longer.fusion.parts.push_back(product.launch);
   if (longer.fusion.label.empty())
     longer.fusion.label = product.fusion.label;
+  if (!cuda::describeLinearChain(longer.facts, "chain", chip).error.empty())
+    return false;
+  run = std::move(longer);
+  return true;
+}
+
+bool ProductChains::append(Run &run, const Step &convolution) {
+  Run longer = run;
+  const std::optional<std::string> x = take(longer, "x", pass.operandOf(convolution, "x"));
+  const auto writer = llvm::find_if(longer.facts.products, [&](auto &product) {
+    return x &&
+           llvm::is_contained(product.operands, std::pair<std::string, std::string>("out", *x));
+  });
+  std::string error;
+  plan::LaunchOp launch = convolution.launch;
+  if (writer == longer.facts.products.end() || writer->conv.channels ||
+      cuda::rowsOf(writer->facts.domain) != launch.getDomain())
+    return false;
+  mk::LinearChain::Product &part = *writer;
+  part.conv = cuda::convolutionOf(*convolution.spec, error);
+  if (!error.empty())
+    return false;
+  std::string wiring = " of " + *x;
+  for (auto [role, theirs] : {std::pair("conv_w", "weight"),
+                              {"conv_bias", "bias"},
+                              {"slots", "slots"},
+                              {"positions", "positions"},
+                              {"conv_state", "state"},
+                              {"conv_out", "out"}}) {
+    if (convolution.spec->find(theirs) < 0)
+      continue;
+    const std::optional<std::string> name = take(longer, role, pass.operandOf(convolution, theirs));
+    if (!name)
+      return false;
+    part.operands.emplace_back(role, *name);
+    wiring += " " + *name;
+  }
+  longer.fusion.key += " [" + convolution.spec->key() + wiring + "]";
+  longer.fusion.parts.push_back(launch);
   if (!cuda::describeLinearChain(longer.facts, "chain", chip).error.empty())
     return false;
   run = std::move(longer);
@@ -150,7 +201,13 @@ int ProductChains::chain(std::deque<Product> &products) {
   llvm::DenseMap<Operation *, Product *> standing;
   for (Product &product : products)
     standing[product.launch] = &product;
+  auto convolutionOf = [&](Operation *op) {
+    const Step step = pass.stepOf(op);
+    return step && step.spec->op == "causal_conv1d" && step.spec->decode ? step : Step();
+  };
   gather([&](Operation *op) {
+    if (convolutionOf(op))
+      return true;
     const Product *product = standing.lookup(op);
     return product && mk::refusal_of_chain(product->facts, cuda::tuningFor(chip)).empty();
   });
@@ -160,6 +217,9 @@ int ProductChains::chain(std::deque<Product> &products) {
       continue;
     Product *product = standing.lookup(&op);
     if (product && append(runs.back(), *product))
+      continue;
+    if (const Step convolution = convolutionOf(&op);
+        convolution && append(runs.back(), convolution))
       continue;
     if (!runs.back().facts.products.empty())
       runs.emplace_back();

@@ -56,6 +56,7 @@ m1k::cuda::Description describeClearCounters(llvm::ArrayRef<int> counts, const s
 m1k::cuda::Linear linearOf(const KernelSpec &linear, std::string &error);
 m1k::cuda::Description describeLinear(const m1k::cuda::Linear &facts, const std::string &stem,
                                       const CudaChip &chip);
+m1k::cuda::CausalConv1d convolutionOf(const KernelSpec &conv, std::string &error);
 m1k::cuda::Description describeLinearChain(const m1k::cuda::LinearChain &facts,
                                            const std::string &stem, const CudaChip &chip);
 /// One kernel that makes numbers of `element` of the quantised weights of this `linear`.

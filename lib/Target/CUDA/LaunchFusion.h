@@ -112,6 +112,11 @@ private:
   void gather(llvm::function_ref<bool(mlir::Operation *)> isPart);
   /// False, and the run as it was: the product cannot follow.
   bool append(Run &run, const Product &product);
+  /// The decode step of a convolution of what one of the run's products leaves.
+  bool append(Run &run, const Step &convolution);
+  /// The run has one operand more, unless it has that. Returns its name.
+  static std::optional<std::string> take(Run &run, const std::string &role, const Operand &operand,
+                                         int64_t *column = nullptr);
 
   LaunchFuser &pass;
   mlir::plan::FunctionOp function;

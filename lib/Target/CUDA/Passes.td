@@ -60,6 +60,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     plan.launch @linear_chain_2(ro %y, ro %w0, ro %h, ro %v, wo %h1, wo %n, wo %s, ro %w1, wo %u,
                                 rw %arrived) over tokens …
     ```
+    where a product of the chain also ends with the decode step of a convolution of what it leaves.
     Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
   let statistics =

@@ -44,7 +44,7 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
         LinearChain chain;
         auto add = [&](const Linear &facts,
                        std::vector<std::pair<std::string, std::string>> operands) {
-          chain.products.push_back({facts, 0, std::move(operands)});
+          chain.products.push_back({facts, 0, std::move(operands), {}});
           return &chain.products.back().facts;
         };
         Linear *beside = add(product(hidden, from, from + padding, hidden + 3 * padding),
@@ -212,10 +212,156 @@ Case chain_case(bool smoke, int rows, int from, int hidden, int wide, int next, 
       }};
 }
 
+/// A product whose first outputs go through a convolution's step, and one of what that leaves, as
+/// a Mamba layer has them. Some sequences begin.
+Case convolution_case(bool smoke, int rows, int from, int channels, int n, int next, int width,
+                      Type state_type, bool has_bias, int padding, int times) {
+  std::string name = "chain " + std::to_string(rows) + "×" + std::to_string(from) + "→" +
+                     std::to_string(n) + ", convolution of " + std::to_string(channels) + " by " +
+                     std::to_string(width) + " → " + std::to_string(next) +
+                     (has_bias ? "" : " without bias");
+  return {
+      name, smoke, [=](Context &context) {
+        if (!context.warpgroups())
+          return; // another chip
+        LinearChain chain;
+        Linear first, second;
+        first.n = n;
+        first.k = first.x_stride = from;
+        first.out_stride = n + padding;
+        second.n = second.out_stride = next;
+        second.k = channels;
+        second.x_stride = channels + 8 * padding;
+        second.out_type = Type::f32;
+        CausalConv1d conv;
+        conv.state_type = state_type;
+        conv.channels = channels;
+        conv.width = width;
+        conv.x_stride = first.out_stride;
+        conv.out_stride = second.x_stride;
+        conv.has_bias = has_bias;
+        conv.decode = true;
+        chain.products.push_back({first,
+                                  0,
+                                  {{"x", "x"},
+                                   {"weight", "w0"},
+                                   {"out", "z"},
+                                   {"conv_w", "filter"},
+                                   {"slots", "slots"},
+                                   {"positions", "positions"},
+                                   {"conv_state", "state"},
+                                   {"conv_out", "y"}},
+                                  conv});
+        if (has_bias)
+          chain.products[0].operands.push_back({"conv_bias", "add"});
+        chain.products.push_back({second, 0, {{"x", "y"}, {"weight", "w1"}, {"out", "last"}}, {}});
+        if (!context.prepare(describe(chain, "kernel")))
+          return;
+
+        Random random(29);
+        const int taps = width - 1, window = taps * channels, places = 2 * rows + 1;
+        auto weights = [&](const char *role, int outputs, int k) {
+          std::vector<double> w = random_values(random, size_t(outputs) * k, -2 / std::sqrt(k),
+                                                2 / std::sqrt(k), Type::bf16);
+          context.values(role, w, Type::bf16);
+          return w;
+        };
+        const std::vector<double> w0 = weights("w0", n, from), w1 = weights("w1", next, channels),
+                                  x = random_values(random, size_t(rows) * from, -1, 1, Type::bf16),
+                                  filter = random_values(random, size_t(channels) * width, -1, 1,
+                                                         Type::f32),
+                                  add = random_values(random, channels, -1, 1, Type::f32),
+                                  state = random_values(random, size_t(places) * window, -1, 1,
+                                                        state_type);
+        context.values("x", x, Type::bf16);
+        context.values("filter", filter, Type::f32);
+        if (has_bias)
+          context.values("add", add, Type::f32);
+        std::vector<int> slots, positions;
+        for (int r = 0; r < rows; ++r) {
+          slots.push_back(2 * (rows - r) - 1);
+          positions.push_back(r % 3 == 1 ? 0 : 5 + r);
+        }
+        context.integers("slots", slots);
+        context.integers("positions", positions);
+        std::vector<std::vector<char>> left;
+        int other = 0;
+        const std::pair<const char *, size_t> written[] = {
+            {"z", size_t(rows) * first.out_stride * 2},
+            {"y", size_t(rows) * conv.out_stride * 2},
+            {"last", size_t(rows) * next * 4}};
+        for (int time = 0; time < times; ++time) {
+          for (auto [role, bytes] : written)
+            context.poison(role, bytes);
+          context.values("state", state, state_type);
+          context.integers("arrived", {0});
+          context.upload();
+          context.launch({rows, rows, rows, 0});
+          size_t at = 0;
+          for (const char *role : {"z", "y", "last", "state"})
+            if (time == 0)
+              left.push_back(context.read_raw(role));
+            else
+              other += left[at++] != context.read_raw(role);
+        }
+        context.require(other == 0, std::to_string(other) + " results of repetitions differ");
+
+        auto product = [&](const char *role, const std::vector<double> &of, const Linear &f,
+                           const std::vector<double> &w) {
+          std::vector<double> y(size_t(rows) * f.n), y32(y.size());
+          for (int r = 0; r < rows; ++r)
+            for (int j = 0; j < f.n; ++j) {
+              double sum = 0;
+              float sum32 = 0;
+              for (int i = 0; i < f.k; ++i) {
+                const double a = of[size_t(r) * f.x_stride + i], b = w[size_t(j) * f.k + i];
+                sum += a * b;
+                sum32 += float(a) * float(b);
+              }
+              y[size_t(r) * f.n + j] = sum;
+              y32[size_t(r) * f.n + j] = sum32;
+            }
+          context.compare(role,
+                          out_of_rows(context.read(role, f.out_type), rows, f.n, int(f.out_stride)),
+                          y, tolerance(f.out_type, relative_error(y32, y)));
+        };
+        product("z", x, first, w0);
+        const std::vector<double> z = context.read("z", Type::bf16),
+                                  y = context.read("y", Type::bf16);
+        std::vector<double> convolved, convolved32, after = state;
+        for (int r = 0; r < rows; ++r)
+          for (int c = 0; c < channels; ++c) {
+            double *taps_of = &after[size_t(slots[r]) * window + c];
+            double sum = has_bias ? add[c] : 0;
+            float sum32 = float(sum);
+            for (int t = 0; t < width; ++t) {
+              const double value = t == taps           ? z[size_t(r) * first.out_stride + c]
+                                   : positions[r] == 0 ? 0
+                                                       : taps_of[t * channels];
+              sum += filter[size_t(c) * width + t] * value;
+              sum32 += float(filter[size_t(c) * width + t]) * float(value);
+              if (t > 0)
+                taps_of[(t - 1) * channels] = value;
+            }
+            convolved.push_back(silu(sum));
+            convolved32.push_back(silu(double(sum32)));
+          }
+        context.compare("y", out_of_rows(y, rows, channels, int(conv.out_stride)), convolved,
+                        tolerance(Type::bf16, relative_error(convolved32, convolved)));
+        // Inputs of bf16 are exact in either type; slots of no sequence stay as they are.
+        context.require(context.read("state", state_type) == after, "other windows");
+        product("last", y, second, w1);
+      }};
+}
+
 } // namespace
 
 std::vector<Case> chain_cases() {
   return {
+      convolution_case(true, 3, 64, 40, 88, 24, 4, Type::f32, true, 0, 1),
+      convolution_case(true, 8, 72, 1032, 1288, 200, 3, Type::bf16, false, 1, 2),
+      convolution_case(false, 8, 2560, 5120, 10240, 192, 4, Type::bf16, true, 0, 20),
+      convolution_case(false, 1, 4096, 8192, 16384, 288, 4, Type::f32, true, 0, 20),
       chain_case(true, 3, 64, 136, 264, 203),
       chain_case(true, 8, 72, 128, 192, 1064, 8),
       chain_case(false, 1, 1024, 1024, 2048, 4096, 0, 20),

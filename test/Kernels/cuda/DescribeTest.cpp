@@ -252,7 +252,7 @@ TEST(Describe, SlotsOfChainsFitRows) {
                         Case{4, 65536, 1536, 1536, 8, 2}, Case{4, 4096, 8960, 1024, 12, 3}}) {
     LinearChain chain;
     for (int i = 0; i < c.products; ++i)
-      chain.products.push_back({linear(c.n, c.k), 0, {}});
+      chain.products.push_back({linear(c.n, c.k), 0, {}, {}});
     const Description description = describe(chain, "k");
     ASSERT_EQ(description.error, "");
     const Kernel &kernel = description.kernels[0];
@@ -271,7 +271,7 @@ TEST(Describe, SlotsOfChainsFitRows) {
 TEST(Describe, BlocksOfChainsMeetWhereTheyMust) {
   LinearChain chain;
   auto add = [&](Linear f, std::vector<std::pair<std::string, std::string>> operands) {
-    chain.products.push_back({f, 0, std::move(operands)});
+    chain.products.push_back({f, 0, std::move(operands), {}});
   };
   Linear sum = linear(3072, 3072), wider = linear(4096, 3072), after = linear(4096, 3072);
   sum.has_residual = wider.has_residual = true;
@@ -291,6 +291,49 @@ TEST(Describe, BlocksOfChainsMeetWhereTheyMust) {
   for (size_t at = 0; (at = source.find("kMeets = ", at)) != std::string::npos; ++at)
     meets += source[at + 9];
   EXPECT_EQ(meets, "ffftft");
+}
+
+// A convolution ends a product of a chain whose first outputs are its inputs as they are left;
+// blocks meet before what reads its results.
+TEST(Describe, ProductsOfChainsEndWithConvolutions) {
+  LinearChain chain;
+  CausalConv1d conv;
+  conv.channels = 2048;
+  conv.x_stride = conv.out_stride = 4096;
+  conv.decode = true;
+  chain.products.push_back({linear(4096, 1024),
+                            0,
+                            {{"x", "x"},
+                             {"weight", "w0"},
+                             {"out", "z"},
+                             {"conv_w", "filter"},
+                             {"slots", "slots"},
+                             {"positions", "positions"},
+                             {"conv_state", "state"},
+                             {"conv_out", "y"}},
+                            conv});
+  Linear next = linear(64, 2048);
+  next.x_stride = 4096;
+  chain.products.push_back({next, 0, {{"x", "y"}, {"weight", "w1"}, {"out", "last"}}, {}});
+  chain.products[0].facts.out_stride = 4096;
+  const Description description = describe(chain, "k");
+  ASSERT_EQ(description.error, "");
+  EXPECT_NE(description.kernels[0].source.find("kMeets = true"), std::string::npos);
+  EXPECT_EQ(description.kernels[0].operands,
+            (std::vector<std::string>{"x", "w0", "filter", "slots", "positions", "z", "state", "y",
+                                      "w1", "last", "arrived"}));
+  auto refused = [&](auto change, const char *words) {
+    LinearChain other = chain;
+    change(other.products[0]);
+    EXPECT_NE(describe(other, "k").error.find(words), std::string::npos);
+  };
+  using Product = LinearChain::Product;
+  refused([](Product &p) { p.conv.decode = false; }, "the decode step of a convolution");
+  refused([](Product &p) { p.conv.repeat = 2; }, "the decode step of a convolution");
+  refused([](Product &p) { p.conv.channels = 4097; }, "the first outputs of a product");
+  refused([](Product &p) { p.conv.x_type = Type::f32; }, "the first outputs of a product");
+  refused([](Product &p) { p.conv.x_stride = 2048; }, "the first outputs of a product");
+  refused([](Product &p) { p.facts.gated = true; }, "the first outputs of a product");
 }
 
 // Operands come in the order of m1c::KernelSpec, without the absent ones.

@@ -645,6 +645,10 @@ mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,
   return description;
 }
 
+mk::CausalConv1d convolutionOf(const KernelSpec &conv, std::string &error) {
+  return causalConv1d(conv, error);
+}
+
 mk::Description describeLinearChain(const mk::LinearChain &facts, const std::string &stem,
                                     const CudaChip &chip) {
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
