@@ -15,7 +15,7 @@
 // CHECK: plan.launch @attention_64_decode_split
 // CHECK: plan.launch @attention_64_decode_combine
 // CHECK-LABEL: plan.function @decode_8
-// CHECK: plan.launch @clear_counters_1_2(wo %[[COUNTERS:[0-9]+]], wo %[[ARRIVED:[0-9]+]]) over sequences
+// CHECK: plan.launch @clear_counters_1_1(wo %[[COUNTERS:[0-9]+]], wo %[[ARRIVED:[0-9]+]]) over sequences
 // CHECK-NOT: clear_counters
 // CHECK: %[[CACHE:[0-9]+]] = plan.state @cache :
 // CHECK: plan.launch @rotary_table_32({{.*}}, wo %[[TABLE:[0-9]+]])
