@@ -249,7 +249,79 @@ template <class F> struct DeltaInverse {
       }
     }
   }
+
+  // T = (I + A)⁻¹ β, each block in two parts: function(i - j, parts); 0 where tokens are of two
+  // sequences, whose beginnings `starts` names.
+  template <class Function>
+  M1K_DEVICE void solve(const int *starts, const float *betas, Function function) const {
+    const int g = lane / 4, t = lane % 4;
+    u32 parts[2][4];
+    solve([&](int d, int e, float x, float y) {
+      int i = warp * 16 + g + e % 2 * 8, j = (warp - d) * 16 + e / 2 * 8 + 2 * t;
+      split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
+                 starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
+      if (e == 3)
+        function(d, parts);
+    });
+  }
 };
+
+// P of a tile to `outputs` and A to the inverse's blocks, 16 rows a warp. The queries are in the
+// place of those blocks: meet() says that all warps have read them.
+template <class F, class Meet>
+M1K_DEVICE void delta_products(const DeltaInverse<F> &inverse, uint4 *outputs, const bf16 *keys,
+                               const bf16 *queries, const float *sums, const float *betas,
+                               const float *key_factors, const float *query_factors,
+                               const int *starts, Meet meet) {
+  using R = DeltaTraits<F>;
+  const int warp = inverse.warp, lane = inverse.lane, g = lane / 4, t = lane % 4;
+  int i0 = warp * 16 + g;
+  float sum_i[2] = {sums[i0], sums[i0 + 8]};
+  float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
+  float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
+  int start_i[2] = {starts[i0], starts[i0 + 8]};
+  const int from = (warp * 16 + lane % 16) * R::kRow + lane / 16 * 8;
+  u32 qf[R::kSteps][4];
+#pragma unroll
+  for (int n = 0; n < R::kSteps; ++n)
+    load_matrices(qf[n], queries + from + n * 16);
+  meet();
+#pragma unroll 1
+  for (int block = 0; block <= warp; ++block) {
+    float of_query[2][4] = {}, of_key[2][4] = {};
+#pragma unroll
+    for (int n = 0; n < R::kSteps; ++n) {
+      u32 kf[4], bf[4];
+      load_matrices(kf, keys + from + n * 16);
+      load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * R::kRow + n * 16 +
+                            lane / 8 % 2 * 8);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        mma_bf16(of_query[h], qf[n], bf[2 * h], bf[2 * h + 1]);
+        mma_bf16(of_key[h], kf, bf[2 * h], bf[2 * h + 1]);
+      }
+    }
+    u32 packed[4];
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        int i = i0 + 8 * r, j = block * 16 + h * 8 + 2 * t;
+        float x[2], y[2]; // elements (i, j) and (i, j + 1) of P and of A
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float between = ex2(sum_i[r] - sums[j + e]) * key_factors[j + e];
+          bool together = start_i[r] == starts[j + e];
+          x[e] = together && j + e <= i ? of_query[h][2 * r + e] * query_i[r] * between : 0.0f;
+          y[e] = together && j + e < i ? of_key[h][2 * r + e] * key_i[r] * between : 0.0f;
+        }
+        packed[2 * h + r] = pack_bf16(x[0], x[1]);
+        inverse.put(block, g + 8 * r, h * 8 + 2 * t, y[0], y[1]);
+      }
+    R::put_block(outputs + R::block_of(warp, block) * 32, lane, packed[0], packed[1], packed[2],
+                 packed[3]);
+  }
+}
 
 // What a tile's products need of its tokens, by 128 threads: sums of log2 α from the tile's first
 // token on, β, where the token's sequence begins and ends, counted from that.
@@ -369,76 +441,15 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
   }
   __syncthreads();
 
-  // P, then A in the place of the queries, 16 tokens a warp.
-  {
-    int i0 = warp * 16 + g;
-    float sum_i[2] = {sums[i0], sums[i0 + 8]};
-    float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
-    float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
-    int start_i[2] = {starts[i0], starts[i0 + 8]};
-    u32 rf[R::kSteps][4];
-    auto load_rows = [&](const bf16 *rows) {
-#pragma unroll
-      for (int n = 0; n < R::kSteps; ++n)
-        load_matrices(rf[n], rows + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
-    };
-    // function(h, r, x, y) of elements (i0 + 8r, 8h + 2t) and the next one of a block of the rows'
-    // products with the keys, with the decays between; 0 unless j < i + of_itself.
-    auto multiply = [&](int block, const float (&row_factors)[2], int of_itself, auto function) {
-      float products[2][4] = {};
-#pragma unroll
-      for (int n = 0; n < R::kSteps; ++n) {
-        u32 bf[4];
-        load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * kRow + n * 16 +
-                              lane / 8 % 2 * 8);
-        mma_bf16(products[0], rf[n], bf[0], bf[1]);
-        mma_bf16(products[1], rf[n], bf[2], bf[3]);
-      }
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          int i = i0 + 8 * r, j = block * 16 + h * 8 + 2 * t;
-          float x[2];
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float between = ex2(sum_i[r] - sums[j + e]) * key_factors[j + e];
-            x[e] = start_i[r] == starts[j + e] && j + e < i + of_itself
-                       ? products[h][2 * r + e] * row_factors[r] * between
-                       : 0.0f;
-          }
-          function(h, r, x[0], x[1]);
-        }
-    };
-    load_rows(queries);
-    __syncthreads(); // by all warps
-#pragma unroll 1
-    for (int block = 0; block <= warp; ++block) {
-      u32 packed[4];
-      multiply(block, query_i, 1,
-               [&](int h, int r, float x, float y) { packed[2 * h + r] = pack_bf16(x, y); });
-      R::put_block(outputs + R::block_of(warp, block) * 32, lane, packed[0], packed[1], packed[2],
-                   packed[3]);
-    }
-    load_rows(keys);
-#pragma unroll 1
-    for (int block = 0; block <= warp; ++block)
-      multiply(block, key_i, 0, [&](int h, int r, float x, float y) {
-        inverse.put(block, g + 8 * r, h * 8 + 2 * t, x, y);
-      });
-  }
+  delta_products(inverse, outputs, keys, queries, sums, betas, key_factors, query_factors, starts,
+                 [] { __syncthreads(); });
   inverse.invert_diagonal();
   __syncthreads();
-  u32 parts[2][4];
-  inverse.solve([&](int d, int e, float x, float y) {
-    int block = warp - d, i = warp * 16 + g + e % 2 * 8, j = block * 16 + e / 2 * 8 + 2 * t;
-    split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
-               starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
-    if (e == 3)
+  inverse.solve(starts, betas, [&](int d, const u32(&parts)[2][4]) {
 #pragma unroll
-      for (int part = 0; part < 2; ++part)
-        R::put_block(solution + (part * R::kBlocks + R::block_of(warp, block)) * 32, lane,
-                     parts[part][0], parts[part][1], parts[part][2], parts[part][3]);
+    for (int part = 0; part < 2; ++part)
+      R::put_block(solution + (part * R::kBlocks + R::block_of(warp, warp - d)) * 32, lane,
+                   parts[part][0], parts[part][1], parts[part][2], parts[part][3]);
   });
 }
 

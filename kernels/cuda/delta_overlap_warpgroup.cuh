@@ -219,65 +219,19 @@ M1K_DEVICE void delta_record(unsigned char *shared, int thread, bool from_end, i
   }
   meet();
 
-  // P, then A in the place of the queries, 16 tokens a warp.
-  {
-    int i0 = warp * 16 + g;
-    float sum_i[2] = {sums[i0], sums[i0 + 8]};
-    float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
-    float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
-    int start_i[2] = {starts[i0], starts[i0 + 8]};
-    const int from = (warp * 16 + lane % 16) * kRow + lane / 16 * 8;
-    u32 qf[R::kSteps][4];
-#pragma unroll
-    for (int n = 0; n < R::kSteps; ++n)
-      load_matrices(qf[n], queries + from + n * 16);
-    meet();
-#pragma unroll 1
-    for (int block = 0; block <= warp; ++block) {
-      float of_query[2][4] = {}, of_key[2][4] = {};
-#pragma unroll
-      for (int n = 0; n < R::kSteps; ++n) {
-        u32 kf[4], bf[4];
-        load_matrices(kf, keys + from + n * 16);
-        load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * kRow + n * 16 +
-                              lane / 8 % 2 * 8);
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          mma_bf16(of_query[h], qf[n], bf[2 * h], bf[2 * h + 1]);
-          mma_bf16(of_key[h], kf, bf[2 * h], bf[2 * h + 1]);
-        }
-      }
-      u32 packed[4];
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          int i = i0 + 8 * r, j = block * 16 + h * 8 + 2 * t;
-          float x[2], y[2]; // elements (i, j) and (i, j + 1) of P and of A
-#pragma unroll
-          for (int e = 0; e < 2; ++e) {
-            float between = ex2(sum_i[r] - sums[j + e]) * key_factors[j + e];
-            bool together = start_i[r] == starts[j + e];
-            x[e] = together && j + e <= i ? of_query[h][2 * r + e] * query_i[r] * between : 0.0f;
-            y[e] = together && j + e < i ? of_key[h][2 * r + e] * key_i[r] * between : 0.0f;
-          }
-          packed[2 * h + r] = pack_bf16(x[0], x[1]);
-          inverse.put(block, g + 8 * r, h * 8 + 2 * t, y[0], y[1]);
-        }
-      R::Tiles::put_block(outputs + R::Tiles::block_of(warp, block) * 32, lane, packed[0],
-                          packed[1], packed[2], packed[3]);
-    }
-  }
+  delta_products(inverse, outputs, keys, queries, sums, betas, key_factors, query_factors, starts,
+                 meet);
   inverse.invert_diagonal();
   meet();
   // T's blocks from the diagonal to the left.
   u32 solution[4][2][4];
   auto column_of = [&](int d, int e) { return (warp - d) * 16 + e / 2 * 8 + 2 * t; };
-  inverse.solve([&](int d, int e, float x, float y) {
-    int i = warp * 16 + g + e % 2 * 8, j = column_of(d, e);
-    split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
-               starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, solution[d][0][e],
-               solution[d][1][e]);
+  inverse.solve(starts, betas, [&](int d, const u32(&parts)[2][4]) {
+#pragma unroll
+    for (int part = 0; part < 2; ++part)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        solution[d][part][e] = parts[part][e];
   });
   // to = T · rows, 16 rows a warp.
   auto apply = [&](unsigned char *to, const bf16 *rows, int row, int columns) {

@@ -157,12 +157,13 @@ template <class F> struct DeltaWarpgroup {
   }
   // sums = Sᵀ · rowsᵀ, of K or Q.
   M1K_DEVICE void multiply_rows(float (&sums)[32], u32 rows) {
+    const u64 first = product_operand(rows);
     keep(sums);
     keep(sf);
     products_begin();
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
-      product(sums, sf[k], product_operand(rows + k / 4 * kHalfBytes + k % 4 * 32), k > 0);
+      product(sums, sf[k], operand_after(first, k / 4 * kHalfBytes + k % 4 * 32), k > 0);
     products_commit();
   }
 
@@ -210,20 +211,20 @@ template <class F> struct DeltaWarpgroup {
     keep(sf);
 
     // δ
-    u32 solution = stage + kSystem;
+    const u64 solution = product_operand(stage + kSystem);
     keep(x);
     keep(rh);
     keep(rl);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      product(x, rh[k], product_operand(solution + k * 32), k > 0);
+      product(x, rh[k], operand_after(solution, k * 32), k > 0);
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      product(x, rl[k], product_operand(solution + k * 32), true);
+      product(x, rl[k], operand_after(solution, k * 32), true);
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      product(x, rh[k], product_operand(solution + kHalfBytes + k * 32), true);
+      product(x, rh[k], operand_after(solution, kHalfBytes + k * 32), true);
     products_commit();
     float kept = factors[2 * kTile + high - 1];
 #pragma unroll
@@ -260,14 +261,15 @@ template <class F> struct DeltaWarpgroup {
     keep(y);
     keep(df);
     keep(plain);
+    const u64 keys = product_operand(stage, kHalfBytes);
     products_begin();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      product_by_rows(s, df[k], product_operand(stage + k * 16 * kSwizzledRow, kHalfBytes));
+      product_by_rows(s, df[k], operand_after(keys, k * 16 * kSwizzledRow));
     products_commit();
 #pragma unroll
     for (int k = 0; k < 4; ++k)
-      product(y, plain[k], product_operand(solution + 2 * kHalfBytes + k * 32), true);
+      product(y, plain[k], operand_after(solution, 2 * kHalfBytes + k * 32), true);
     products_commit();
     products_wait<1>();
     keep(s);
