@@ -18,6 +18,7 @@ OTHERS = {
     # The operations whose weights it quantises: which of them not, the readers of their products say.
     "dialects/M1/Transforms/QuantizeWeights.cpp": {"linear", "expert_linear"},
     # Patterns over the launches of these kernels.
+    "lib/Target/CUDA/ChainProducts.cpp": {"causal_conv1d"},
     "lib/Target/CUDA/FuseAttention.cpp": {"attention", "kv_write", "rotary_kv_write"},
     "lib/Target/CUDA/FuseLaunches.cpp": {"rms_norm", "add_rms_norm", "map", "gather_rows", "quantize_rows"},
     "lib/Target/CUDA/FuseProducts.cpp": {"linear", "add_rms_norm", "map"},
