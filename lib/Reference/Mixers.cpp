@@ -115,9 +115,9 @@ LogicalResult Evaluation::mixer(Operation *op) {
       .Case([&](m1::SelectiveScanOp op) {
         const Rows &A = get(op.getA());
         Rows x = repeatHeads(get(op.getX()), A.columns, A.rows / get(op.getX()).columns);
-        const bool hasRead = selectiveScan(
-            x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A, get(op.getB()),
-            get(op.getC()), batch, pool(op.getState()), y);
+        const bool hasRead =
+            selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A,
+                          get(op.getB()), get(op.getC()), batch, pool(op.getState()), y);
         if (op.getD())
           y = skip(y, x, get(op.getD()));
         if (op.getZ())

@@ -9,8 +9,10 @@
 // CHECK-LABEL: plan.function @decode_8
 // CHECK: plan.launch @silu_128(ro %{{[0-9]+}}, wo %[[H:[0-9]+]])
 // CHECK: %[[RIGHT:[0-9]+]] = plan.view %[[H]] + 128
-// APART: plan.launch @linear_chain_3(ro %[[H]], ro %[[W:[0-9]+]], wo %[[P:[0-9]+]], ro %[[RIGHT]], wo %{{[0-9]+}}, ro %[[UP:[0-9]+]], wo %{{[0-9]+}}, rw %{{[0-9]+}})
-// REUSED: plan.launch @linear_chain_2(ro %[[H]], ro %[[W:[0-9]+]], wo %[[P:[0-9]+]], ro %[[RIGHT]], wo %{{[0-9]+}}, rw %{{[0-9]+}})
+// APART: plan.launch @linear_chain_3(ro %[[H]], ro %[[W:[0-9]+]], wo %[[P:[0-9]+]], ro %[[RIGHT]],
+// APART-SAME: wo %{{[0-9]+}}, ro %[[UP:[0-9]+]], wo %{{[0-9]+}}, rw %{{[0-9]+}})
+// REUSED: plan.launch @linear_chain_2(ro %[[H]], ro %[[W:[0-9]+]], wo %[[P:[0-9]+]], ro %[[RIGHT]],
+// REUSED-SAME: wo %{{[0-9]+}}, rw %{{[0-9]+}})
 // REUSED: plan.launch @linear_128_decode(ro %[[P]], ro %{{[0-9]+}}, wo %[[H]])
 
 m1.weight @embed : tensor<96x128xbf16> {sources = ["e"]}
