@@ -15,7 +15,7 @@ using namespace m1rt;
 static m1_status *const noMemory =
     new m1_status{Status(StatusCode::outOfMemory, "out of host memory")};
 
-m1_status *m1rt::toC(Status status) noexcept {
+m1_status *m1rt::toC(const Status &status) noexcept {
   if (status.ok())
     return nullptr;
   try {

@@ -79,7 +79,7 @@ struct m1_session {
 namespace m1rt {
 
 /// Null for ok.
-m1_status *toC(Status status) noexcept;
+m1_status *toC(const Status &status) noexcept;
 /// Of the exception that is being handled; allocates nothing when memory has run out.
 m1_status *statusOfException() noexcept;
 
