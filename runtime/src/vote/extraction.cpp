@@ -717,7 +717,10 @@ size_t nextQuestion(const std::string &text) {
   if (first == std::string::npos)
     return first;
   const std::string before = text.substr(0, first);
-  return lastBox(before) || announcedAnswer(lastPart(before)) ? first : std::string::npos;
+  const auto box = lastBox(before); // "put your answer in \boxed{}" says none
+  const bool boxed = box && !isPlaceholder(box->content);
+  const auto said = boxed ? std::nullopt : announcedAnswer(lastPart(before));
+  return boxed || (said && !isPlaceholder(*said)) ? first : std::string::npos;
 }
 
 // The part of a text that its answer stands in, and whether all of it is the answer: tags say so,
