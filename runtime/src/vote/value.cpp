@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <string_view>
+#include <vector>
 
 namespace m1rt::vote {
 namespace {
@@ -669,17 +670,27 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
   return v->items.empty() ? nullptr : v;
 }
 
-// Whether braces that are no set's stand around all of it.
-static bool isGroup(const std::string &latex) {
-  int depth = 0;
+// Without braces around all of it that are no set's: {5 \text{ cents}}. One pass, however many.
+static std::string withoutGroups(const std::string &latex) {
+  if (latex.empty() || latex[0] != '{' || latex.find(',') != std::string::npos)
+    return latex;
+  std::vector<size_t> open, closing(latex.size(), std::string::npos);
   for (size_t i = 0; i < latex.size(); ++i) {
-    depth += latex[i] == '{' ? 1 : latex[i] == '}' ? -1 : 0;
-    if (latex[i] == '\\')
-      ++i;
-    if (depth == 0)
-      return i + 1 == latex.size() && i > 0 && latex.find(',') == std::string::npos;
+    if (latex[i] == '\\') {
+      ++i; // an escaped brace is none
+    } else if (latex[i] == '{') {
+      open.push_back(i);
+    } else if (latex[i] == '}' && !open.empty()) {
+      closing[open.back()] = i;
+      open.pop_back();
+    }
   }
-  return false;
+  size_t begin = 0, end = latex.size();
+  while (begin < end && latex[begin] == '{' && closing[begin] + 1 == end) {
+    ++begin;
+    --end;
+  }
+  return latex.substr(begin, end - begin);
 }
 
 std::shared_ptr<const Value> readAnswer(const std::string &latex) {
@@ -690,10 +701,8 @@ std::shared_ptr<const Value> readAnswer(const std::string &latex) {
   constexpr std::string_view blanks = " \t\r\n";
   if (const size_t last = given.find_last_not_of(blanks);
       last > 0 && last < given.size() && given.compare(last - 1, 2, "}.") == 0)
-    given.resize(last);  // \text{(B)}.
-  while (isGroup(given)) // {5 \text{ cents}}
-    given = given.substr(1, given.size() - 2);
-  return Reader(given).run();
+    given.resize(last); // \text{(B)}.
+  return Reader(withoutGroups(given)).run();
 }
 
 } // namespace m1rt::vote

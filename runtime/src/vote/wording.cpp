@@ -360,7 +360,7 @@ std::optional<std::string> remainderIn(const std::string &latex) {
     return std::nullopt;
   std::string parts[3]; // digits, letters, digits
   size_t part = 0;
-  bool apart = false; // something stands between the digits and the letters
+  bool apart = false, ended = false; // something stands behind the first digits; behind the last
   for (size_t i = 0; i < latex.size(); ++i) {
     const char c = latex[i];
     const size_t name = latex.compare(i, 6, "\\text{") == 0     ? 6
@@ -368,13 +368,14 @@ std::optional<std::string> remainderIn(const std::string &latex) {
                                                                 : 0;
     if (name || isBlank(c) || std::string("$~}\\,").find(c) != std::string::npos) {
       apart |= part == 0 && !parts[0].empty();
+      ended |= part == 2;
       i += name ? name - 1 : 0;
       continue;
     }
     if (!isDigit(c) && !isLetter(c))
       return std::nullopt;
     part += isDigit(c) == (part == 1);
-    if (part > 2 || (part == 0 && apart && isDigit(c)))
+    if (part > 2 || ended || (part == 0 && apart && isDigit(c))) // R 3, 4 is not R 34
       return std::nullopt;
     parts[part] += c;
   }
