@@ -46,7 +46,7 @@ inline std::string printable(std::string_view text, bool severalLines) {
   constexpr size_t head = 6000, tail = 1500;
   std::string out;
   for (size_t i = 0; i < text.size();) {
-    if (i >= head && text.size() - i > tail + 100) {
+    if (out.size() >= head && text.size() - i > tail + 100) {
       size_t next = text.size() - tail;
       while (next < text.size() && (static_cast<unsigned char>(text[next]) & 0xc0) == 0x80)
         ++next;
