@@ -58,8 +58,8 @@ typedef enum m1_status_code {
 typedef struct m1_status m1_status;
 
 M1_API m1_status_code m1_status_get_code(const m1_status *status); /* M1_STATUS_OK for null */
-/* Borrowed from the status; "" for null. One line of UTF-8 without control characters, of some 8 kB
-   at most, whatever the names and files are that it quotes. */
+/* Borrowed from the status; "" for null. One line of UTF-8 without control characters, of some
+   12 kB at most, whatever the names and files are that it quotes. */
 M1_API const char *m1_status_message(const m1_status *status);
 M1_API void m1_status_destroy(m1_status *status);
 

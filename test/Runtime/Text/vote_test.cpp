@@ -135,6 +135,15 @@ TEST(Answers, SurviveBrokenText) {
   EXPECT_FALSE(answersEqual("2^{99999999999}", "9^{99999999999}"));
 }
 
+// Braces around an answer go in one pass.
+TEST(Answers, NestedBracesTakeMilliseconds) {
+  const auto start = std::chrono::steady_clock::now();
+  const size_t depth = 200000;
+  EXPECT_TRUE(answersEqual(std::string(depth, '{') + "5" + std::string(depth, '}'), "5"));
+  // Milliseconds, without sanitizers; a search for each pair by itself takes minutes.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
 // Neither nested sets nor a sample that repeats "\\boxed{" to its end take more than a moment.
 TEST(Answers, TakeNoLongTime) {
   auto start = std::chrono::steady_clock::now();
@@ -626,6 +635,8 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
                                  "so she has 5 ",
                                  "\\boxed{5} ",
                                  "\\boxed{5}",
+                                 "\\boxed{5} is wrong. ",
+                                 "\nQ: ",
                                  "\\boxed{5},",
                                  "\\boxed{",
                                  "$$ $ \\[ ",
