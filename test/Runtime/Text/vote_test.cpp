@@ -18,9 +18,10 @@ using Json = nlohmann::json;
 
 namespace {
 
-/// Two answers are compared within `seconds` of processor time, in one of ten tries.
+/// Two answers are compared within `seconds` of processor time, in one of ten tries. Sanitizers on
+/// a busy machine are some thirty times as slow; they are to find what never ends.
 void expectFast(const std::string &a, const std::string &b, double seconds) {
-  const double limit = m1test::repeated(seconds, 0.5);
+  const double limit = m1test::repeated(seconds, 2.0);
   double best = 1e9;
   for (int round = 0; round < 10 && best >= limit; ++round) {
     std::clock_t start = std::clock();
@@ -623,7 +624,7 @@ TEST(Answers, TakeMillisecondsAtMost) {
 
 // Nor does looking for what a long chain of thought says.
 TEST(Answers, LongTextsTakeMillisecondsAtMost) {
-  constexpr size_t size = 300000;
+  constexpr size_t size = m1test::repeated(300000, 60000); // what is quadratic shows in both
   for (const std::string part : {"answer is $ ",
                                  "the answer is 5. ",
                                  "#### 5\n",
