@@ -78,6 +78,7 @@ bool ProductChains::append(Run &run, const Product &product) {
     wiring += " " + *name + (column ? "+" + std::to_string(column) : "");
   }
   longer.facts.products.push_back(part);
+  longer.products.push_back(product.launch);
   longer.fusion.key += " [" + product.fusion.key + wiring + "]";
   longer.fusion.parts.push_back(product.launch);
   if (longer.fusion.label.empty())
@@ -100,6 +101,10 @@ bool ProductChains::append(Run &run, const Step &convolution) {
   if (writer == longer.facts.products.end() || writer->conv.channels ||
       cuda::rowsOf(writer->facts.domain) != launch.getDomain())
     return false;
+  // It is done where its product is, before those that follow that.
+  const auto at = size_t(writer - longer.facts.products.begin());
+  if (!canBeOne({launch, longer.products[at]}))
+    return pass.missed(convolution, orderMatters);
   mk::LinearChain::Product &part = *writer;
   part.conv = cuda::convolutionOf(*convolution.spec, error);
   if (!error.empty())

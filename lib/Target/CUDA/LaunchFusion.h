@@ -104,6 +104,7 @@ public:
 private:
   struct Run {
     m1k::cuda::LinearChain facts;
+    llvm::SmallVector<mlir::plan::LaunchOp> products; // as in facts
     Fusion fusion;
     llvm::SmallVector<std::pair<std::string, Operand>> operands; // by the chain's own names
   };
