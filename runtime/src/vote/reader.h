@@ -5,7 +5,12 @@
 #include "vote/value.h"
 #include "vote/wording.h"
 
+#include <algorithm>
+
 namespace m1rt::vote {
+
+// a_n = 2n - 1, n \in \mathbb{N}^* without what its index may be.
+Tokens withoutIndex(Tokens tokens);
 
 // Reads the tokens of an answer.
 class Reader {
@@ -24,6 +29,8 @@ private:
   ValuePtr read(size_t begin, size_t end, int depth);
   ValuePtr readCongruence(size_t begin, size_t end, int depth);
   bool isBetweenSets(size_t begin, size_t sign, size_t end) const;
+  // 0 < x < 3, x ∈ ℤ, of the tokens of a whole answer: {1, 2}. Null for others.
+  ValuePtr readIntegers(const Tokens &all);
   ValuePtr readDifference(size_t begin, size_t end, int depth);
   ValuePtr readPartOfNumbers(size_t begin, size_t end);
   ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
@@ -36,6 +43,12 @@ private:
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);
   bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }
+  // 1 + 2 + … + 10
+  bool leavesOut(size_t begin, size_t end) const {
+    return end - begin > 4 && tokens[end - 2].kind == Token::Kind::op &&
+           std::any_of(tokens.begin() + ptrdiff_t(begin), tokens.begin() + ptrdiff_t(end),
+                       [](const Token &t) { return isText(t) && t.text == "…"; });
+  }
 
   // Of matrices, in read_matrices.cpp.
   bool isCommand(size_t i, const char *name) const {

@@ -68,7 +68,7 @@ static ValuePtr valueOf(const std::string &variable, const ValuePtr &value) {
 }
 
 ValuePtr namedValues(const Value &list) {
-  // x, AB, f(2): letters, and the number that they are of; "" for others.
+  // x, AB, f(x), f(2): letters, and the number that they are of; "" for others.
   auto nameOf = [](const Value &side) -> std::string {
     if (side.kind != Kind::expression)
       return {};
@@ -77,6 +77,8 @@ ValuePtr namedValues(const Value &list) {
       return e.text;
     if (!side.text.empty())
       return side.text;
+    if (e.kind == Expression::Kind::multiply && isVariable(*e.kids[0]) && isVariable(*e.kids[1]))
+      return e.kids[0]->text; // f(x)
     const bool function = e.kind == Expression::Kind::multiply && isVariable(*e.kids[0]) &&
                           e.kids[1]->kind == Expression::Kind::number;
     const std::string digits = function ? e.kids[1]->text : std::string();
@@ -451,17 +453,71 @@ static ValuePtr equalCoordinates(const std::vector<ValuePtr> &sides) {
   return point;
 }
 
+static ValuePtr relationOf(const ValuePtr &left, const std::string &op, const ValuePtr &right) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::relation;
+  const bool swap = op == ">" || op == "≥";
+  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
+  v->items = {swap ? right : left, swap ? left : right};
+  return v;
+}
+
+// \sin x \in [-1, 1] is -1 ≤ \sin x ≤ 1. Null for others.
+static ValuePtr within(const ValuePtr &of, const Value &range) {
+  const bool brackets = range.kind == Kind::tuple && range.items.size() == 2 &&
+                        (range.open == "(" || range.open == "[") &&
+                        (range.close == ")" || range.close == "]");
+  if (!brackets)
+    return nullptr;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∩";
+  if (!isInfinite(*range.items[0]))
+    v->items.push_back(relationOf(range.items[0], range.open == "(" ? "<" : "≤", of));
+  if (!isInfinite(*range.items[1]))
+    v->items.push_back(relationOf(of, range.close == ")" ? "<" : "≤", range.items[1]));
+  return v->items.size() == 1 ? v->items[0] : v->items.empty() ? nullptr : v;
+}
+
+// 3x ± 4y = 0 is two equations: lists that a sign of ± leaves, side by side. Null for others.
+static ValuePtr equationsOfSigns(const Value &equation) {
+  const Value &left = *equation.items[0], &right = *equation.items[1];
+  auto isList = [](const Value &side) {
+    return side.kind == Kind::list && side.items.size() == 2 &&
+           std::all_of(side.items.begin(), side.items.end(),
+                       [](const ValuePtr &item) { return item->kind == Kind::expression; });
+  };
+  auto isPart = [&](const Value &side) { return side.kind == Kind::expression || isList(side); };
+  if (!isPart(left) || !isPart(right) || isList(left) == isList(right))
+    return nullptr;
+  auto all = std::make_shared<Value>();
+  all->kind = Kind::list;
+  for (size_t i = 0; i < 2; ++i) {
+    auto each = std::make_shared<Value>(equation);
+    for (ValuePtr &side : each->items)
+      side = isList(*side) ? side->items[i] : side;
+    all->items.push_back(each);
+  }
+  return all;
+}
+
 ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   const std::string &op = tokens[at[0]].text;
-  if (op == "∈")
-    return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
+  if (op == "∈") {
+    ValuePtr range = read(at[0] + 1, end, depth + 1);
+    if (!range || isName(begin, at[0]))
+      return range;
+    ValuePtr of = at.size() == 1 ? readExpression(begin, at[0]) : nullptr;
+    return of && of->kind == Kind::expression ? within(of, *range) : nullptr;
+  }
   std::vector<ValuePtr> sides;
   size_t from = begin;
   for (size_t i = 0; i <= at.size(); ++i) {
     size_t to = i < at.size() ? at[i] : end;
     const bool quantity = op == "=" && i == 0 && isQuantity(tokens, from, to);
     ValuePtr side = quantity ? nullptr : read(from, to, depth + 1);
-    if (!side && i == 0 && (quantity || isName(from, to))) {
+    if (!side && (i == 0 ? quantity || isName(from, to) || leavesOut(from, to)
+                         : op == "=" && i < at.size() && leavesOut(from, to))) {
       auto words = std::make_shared<Value>();
       for (size_t k = from; k < to; ++k)
         words->text += plainText(tokens[k].text);
@@ -492,7 +548,10 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return v;
     }
     v->kind = Kind::equation;
-    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]);
+    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]) ||
+               (isConstant(sides.back()) && leavesOut(begin, at[0]));
+    if (ValuePtr several = v->named || at.size() > 1 ? nullptr : equationsOfSigns(*v))
+      return several;
     if (ValuePtr point = equalCoordinates(sides))
       return point;
     // AB:CD = 2:3
@@ -561,27 +620,30 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
     return interval(strict(second) ? "(" : "[", sides[2], sides[0], strict(op) ? ")" : "]");
   }
-  if (at.size() == 2 && less(op) == less(tokens[at[1]].text)) { // 3 < 2x + 1 < 7
-    ValuePtr first = solve(*sides[0], op, *sides[1]),
-             second = solve(*sides[1], tokens[at[1]].text, *sides[2]);
-    if (!first || !second)
-      return nullptr;
-    auto both = std::make_shared<Value>();
-    both->kind = Kind::joined;
-    both->text = "∩";
-    both->items = {first, second};
-    return both;
+  const bool oneWay = std::all_of(at.begin(), at.end(), [&](size_t sign) {
+    return tokens[sign].text != "≠" && less(tokens[sign].text) == less(op);
+  });
+  if (at.size() > 1 && oneWay) { // 3 < 2x + 1 < 7, -1 ≤ \sin x ≤ 1, a < b < c < d
+    auto all = std::make_shared<Value>();
+    all->kind = Kind::joined;
+    all->text = "∩";
+    bool solved = at.size() == 2;
+    for (size_t i = 0; solved && i < at.size(); ++i) {
+      all->items.push_back(solve(*sides[i], tokens[at[i]].text, *sides[i + 1]));
+      solved = all->items.back() != nullptr;
+    }
+    if (!solved)
+      all->items.clear();
+    for (size_t i = 0; !solved && i < at.size(); ++i)
+      all->items.push_back(relationOf(sides[i], tokens[at[i]].text, sides[i + 1]));
+    return all;
   }
   if (at.size() != 1)
     return nullptr;
   if (ValuePtr solved =
           op == "≠" ? solveUnequal(*sides[0], *sides[1]) : solve(*sides[0], op, *sides[1]))
     return solved;
-  v->kind = Kind::relation;
-  bool swap = op == ">" || op == "≥";
-  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
-  v->items = {sides[swap], sides[!swap]};
-  return v;
+  return relationOf(sides[0], op, sides[1]);
 }
 
 } // namespace m1rt::vote

@@ -1,5 +1,6 @@
 #include "vote/value.h"
 
+#include "vote/extraction.h"
 #include "vote/number_words.h"
 #include "vote/reader.h"
 #include "vote/relations.h"
@@ -94,6 +95,61 @@ static std::shared_ptr<Value> readChoice(const std::string &given) {
   return v;
 }
 
+// Conditions of cases in words, \text{if } n \text{ is even}, each as one text: beside a value they
+// would be taken for what it counts.
+static Tokens withWordedConditions(const Tokens &tokens) {
+  Tokens all;
+  bool cases = false;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    all.push_back(tokens[i]);
+    const bool environment = tokens[i].kind == Token::Kind::command && i + 2 < tokens.size();
+    if (environment && tokens[i + 2].text == "cases")
+      cases = tokens[i].text == "begin";
+    if (!cases || !isOp(tokens[i], "&"))
+      continue;
+    size_t end = i + 1;
+    bool words = false, relation = false;
+    std::string text;
+    for (; end < tokens.size() && !isOp(tokens[end], "\\\\") && !isOp(tokens[end], "&") &&
+           tokens[end].text != "end";
+         ++end) {
+      static const std::set<std::string> signs = {"=", "<", ">", "≤", "≥", "≠", "∈", "≡"};
+      const Token &t = tokens[end];
+      words |= isWordToken(t);
+      relation |= t.kind == Token::Kind::op && signs.count(t.text) != 0;
+      text += (text.empty() ? "" : " ") + trimmed(t.text);
+    }
+    if (const size_t is = text.find(" is "); is != std::string::npos) // n even
+      text.erase(is, 3);
+    for (const std::string_view lead : {"if ", "when ", "for ", "where "})
+      if (text.compare(0, lead.size(), lead) == 0)
+        text.erase(0, lead.size());
+    if (!words || relation)
+      continue;
+    all.push_back({Token::Kind::text, text});
+    i = end - 1;
+  }
+  return all;
+}
+
+// ]0, 1[ is (0, 1), and x \\in ]0, 1] \\cup [2, 3[ as it would be.
+static void writeOpenIntervals(Tokens &tokens) {
+  static const std::set<std::string> beside = {"∈", "∪", "∩", "\\setminus", "=", "∨"};
+  bool within = false;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool left = isOp(tokens[i], "["), right = isOp(tokens[i], "]");
+    if (!left && !right)
+      continue;
+    const bool first = i == 0 || beside.count(tokens[i - 1].text) != 0;
+    const bool last = i + 1 == tokens.size() || beside.count(tokens[i + 1].text) != 0;
+    if (!within && right && first)
+      tokens[i].text = "(";
+    else if (within && left && last)
+      tokens[i].text = ")";
+    within = within ? !(right || (left && last)) : left || first;
+  }
+}
+
 std::shared_ptr<Value> Reader::run(bool choices) {
   if (choices)
     if (auto choice = readChoice(latex))
@@ -109,7 +165,9 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
   if (!all)
     return textValue();
-  tokens = withoutRemarks(std::move(*all));
+  if (ValuePtr integers = readIntegers(*all))
+    return std::make_shared<Value>(*integers);
+  tokens = withoutRemarks(withoutIndex(withWordedConditions(*all)));
   // Rows without an environment are a list.
   const bool environment =
       std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return t.text == "begin"; });
@@ -125,13 +183,7 @@ std::shared_ptr<Value> Reader::run(bool choices) {
     if (isOp(t, "≡"))
       t.text = "=";
   }
-  // ]0, 1[ is (0, 1)
-  if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
-      (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
-      (isOp(tokens.back(), "]") || isOp(tokens.back(), "["))) {
-    tokens[0].text = isOp(tokens[0], "]") ? "(" : "[";
-    tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
-  }
+  writeOpenIntervals(tokens);
   ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
   if (!v)
     return textValue();
@@ -542,19 +594,26 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
       matrix->items.insert(matrix->items.end(), row->items.begin(), row->items.end());
     return matrix;
   }
-  // (±2, 3) are two points.
-  auto isList = [](const ValuePtr &item) { return item->kind == Kind::list; };
-  const auto several = std::find_if(v->items.begin(), v->items.end(), isList);
-  if (open != "(" || close != ")" || std::count_if(v->items.begin(), v->items.end(), isList) != 1)
-    return v;
+  // (±2, 3) are two points, (±1, ±2) four.
+  constexpr size_t mostPoints = 16;
   auto points = std::make_shared<Value>();
   points->kind = Kind::list;
-  for (const ValuePtr &each : (*several)->items) {
-    auto point = std::make_shared<Value>(*v);
-    point->items[size_t(several - v->items.begin())] = each;
-    points->items.push_back(point);
+  points->items = {v};
+  for (size_t i = 0; open == "(" && close == ")" && i < v->items.size(); ++i) {
+    if (v->items[i]->kind != Kind::list)
+      continue;
+    std::vector<ValuePtr> all;
+    for (const ValuePtr &point : points->items)
+      for (const ValuePtr &each : v->items[i]->items) {
+        auto one = std::make_shared<Value>(*point);
+        one->items[i] = each;
+        all.push_back(one);
+      }
+    if (all.size() > mostPoints)
+      return v;
+    points->items = std::move(all);
   }
-  return points;
+  return points->items.size() == 1 ? points->items[0] : points;
 }
 
 // A row of cases: x^2, & \text{if } x > 0. Null for others.
