@@ -529,11 +529,11 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     from = to + 1;
   }
   auto v = std::make_shared<Value>();
+  auto isConstant = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && !hasVariables(*s->expression);
+  };
   if (op == "=") { // of a = b = c the last side counts
     // 21 + 49 = 70 says 70
-    auto isConstant = [](const ValuePtr &s) {
-      return s->kind == Kind::expression && !hasVariables(*s->expression);
-    };
     if (std::all_of(sides.begin(), sides.end(), isConstant)) {
       auto last = valueKey(*sides.back()->expression);
       if (last && std::all_of(sides.begin(), sides.end(),
@@ -606,10 +606,16 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       collectVariables(*s.expression, names);
     return names.count("x") + names.count("y") + names.count("z") > 0;
   };
-  // x < a and a < x < b are intervals.
-  if (at.size() == 1 && op != "≠" && isVariableSide(0) != isVariableSide(1) &&
-      !hasCoordinates(*sides[isVariableSide(0)])) {
-    bool variableLeft = isVariableSide(0), upper = less(op) == variableLeft;
+  auto isArgument = [&](size_t i) {
+    return isVariableValue(sides[i]) && sides[i]->expression->text == "x";
+  };
+  // x < a and a < x < b are intervals; b ≥ 4 - 2a says something of two numbers.
+  const bool variableLeft = isVariableSide(0) && !isArgument(1);
+  const bool onlyOne = isVariableSide(0) != isVariableSide(1) || isArgument(0) != isArgument(1);
+  if (at.size() == 1 && op != "≠" && onlyOne && !hasCoordinates(*sides[variableLeft]) &&
+      (isArgument(!variableLeft) || isConstant(sides[variableLeft]) ||
+       !isVariableValue(sides[!variableLeft]))) {
+    const bool upper = less(op) == variableLeft;
     ValuePtr bound = variableLeft ? sides[1] : sides[0];
     return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
                  : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");

@@ -132,6 +132,28 @@ static Tokens withWordedConditions(const Tokens &tokens) {
   return all;
 }
 
+// \frac{1}{4} (25\%): without what only says the same again, as a decimal or percentage.
+static void dropRepetition(Tokens &tokens) {
+  if (tokens.size() < 4 || !isOp(tokens.back(), ")"))
+    return;
+  size_t open = tokens.size() - 2;
+  bool other = false; // than a factor
+  for (; open > 0 && !isOp(tokens[open], "("); --open) {
+    const Token &t = tokens[open];
+    other |= isOp(t, "%") || (t.kind == Token::Kind::number && t.text.find('.') != t.text.npos);
+  }
+  if (!open || !tokens[open].spaceBefore || !other)
+    return;
+  const ExpressionPtr value = parseExpression(tokens, 0, open),
+                      again = parseExpression(tokens, open + 1, tokens.size() - 1);
+  if (!value || !again || hasVariables(*value) || hasVariables(*again))
+    return;
+  const bool same = value->kind == again->kind && value->text == again->text && value->kids.empty();
+  const auto key = same ? std::nullopt : valueKey(*value);
+  if (key && valueKey(*again) == key)
+    tokens.resize(open);
+}
+
 // ]0, 1[ is (0, 1), and x \\in ]0, 1] \\cup [2, 3[ as it would be.
 static void writeOpenIntervals(Tokens &tokens) {
   static const std::set<std::string> beside = {"∈", "∪", "∩", "\\setminus", "=", "∨"};
@@ -184,6 +206,7 @@ std::shared_ptr<Value> Reader::run(bool choices) {
       t.text = "=";
   }
   writeOpenIntervals(tokens);
+  dropRepetition(tokens);
   ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
   if (!v)
     return textValue();
