@@ -142,6 +142,17 @@ Tokens withoutIndex(Tokens tokens) {
   if (tokens[name].kind != Token::Kind::letter ||
       (name + 1 != equals && !isOp(tokens[name + 1], "}") && !isOp(tokens[name + 1], ")")))
     return tokens;
+  // for all positive integers n
+  size_t words = tokens.size();
+  while (words > equals + 2 &&
+         (leads(tokens[words - 1]) || tokens[words - 1].text == index ||
+          consistsOf(tokens[words - 1], {"for", "all", "any", "every", "each", "positive",
+                                         "natural", "integer", "integers", "number", "numbers"})))
+    --words;
+  if (words + 2 <= tokens.size() && tokens.back().text == index &&
+      std::any_of(tokens.begin() + ptrdiff_t(words), tokens.end(),
+                  [](const Token &t) { return hasOneOf(t, {"positive", "natural"}); }))
+    tokens.resize(words + (tokens[words].text == index));
   for (size_t at = equals + 2; at + 2 < tokens.size(); ++at) {
     const size_t end = leads(tokens[at - 1]) ? indexEnd(tokens, at, index) : at;
     const bool bracket = isOp(tokens[at - 1], "(");

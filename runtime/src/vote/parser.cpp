@@ -412,6 +412,13 @@ ExpressionPtr Parser::function(const std::string &name) {
     if (name == "log" && skipOp("_") && !(base = argument()))
       return nullptr;
   }
+  // \log_310, without anything behind it, is that of 10 to the base 3, as printed
+  if (base && base->kind == E::number && base->text.size() > 1 && !startsFactor() && !isOp("-")) {
+    ExpressionPtr of = make(E::number, base->text.substr(1));
+    base->text.resize(1);
+    return node(E::divide, "", node(E::function, "ln", std::move(of)),
+                node(E::function, "ln", std::move(base)));
+  }
   // The argument: a group in brackets, or factors up to the next operator: \sin 2x.
   bool takesAngle = name.size() == 3 && name != "log" && name != "exp";
   angles += takesAngle;

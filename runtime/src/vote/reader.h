@@ -43,6 +43,18 @@ private:
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);
   bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }
+  // A ∩ B
+  bool namesSet(size_t begin, size_t end) const {
+    static const std::set<std::string> signs = {"∪", "∩", "\\setminus", "(", ")"};
+    return end - begin > 2 && std::all_of(tokens.begin() + ptrdiff_t(begin),
+                                          tokens.begin() + ptrdiff_t(end), [](const Token &t) {
+                                            return t.kind == Token::Kind::op
+                                                       ? signs.count(t.text) != 0
+                                                       : t.kind == Token::Kind::letter &&
+                                                             t.text.size() == 1 &&
+                                                             t.text[0] >= 'A' && t.text[0] <= 'Z';
+                                          });
+  }
   // 1 + 2 + … + 10
   bool leavesOut(size_t begin, size_t end) const {
     return end - begin > 4 && tokens[end - 2].kind == Token::Kind::op &&

@@ -549,6 +549,7 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     }
     v->kind = Kind::equation;
     v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]) ||
+               (sides.back()->kind != Kind::expression && namesSet(begin, at[0])) ||
                (isConstant(sides.back()) && leavesOut(begin, at[0]));
     if (ValuePtr several = v->named || at.size() > 1 ? nullptr : equationsOfSigns(*v))
       return several;
