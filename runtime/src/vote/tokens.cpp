@@ -453,7 +453,8 @@ private:
     // \dot{1}4285\dot{7}: from the first to the second
     if (const size_t next = s.find("\\dot{", end);
         name == 5 && s.compare(begin, 5, "\\dot{") == 0 && digits.size() == 1 && next < end + 16 &&
-        next + 6 < s.size() && s[next + 6] == '}') {
+        next + 6 < s.size() && s[next + 6] == '}' &&
+        s.find_first_not_of("0123456789", end + 1) == next) { // not of another number
       digits += s.substr(end + 1, next - end - 1) + s[next + 5];
       end = next + 6;
     }
