@@ -417,15 +417,24 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   auto v = std::make_shared<Value>(value);
   for (ValuePtr &item : v->items)
     item = canonical(item);
-  if (v->kind == Kind::joined && v->text == "∩")
+  if (v->kind == Kind::joined && v->text == "∩") {
+    const auto integers = std::find_if(v->items.begin(), v->items.end(), [](const ValuePtr &item) {
+      return item->kind == Kind::expression && item->expression->text == "\\mathbbZ";
+    });
+    if (v->items.size() == 2 && integers != v->items.end()) // [0, 2] ∩ ℤ
+      if (ValuePtr all = integersIn(v->items[integers == v->items.begin()]))
+        return canonical(all);
     if (ValuePtr common = intersectionOf(v->items))
       return common;
+  }
   if (v->kind == Kind::tuple && v->open == "∖")
     if (ValuePtr rest = differenceOf(v->items))
       return rest;
   if (v->kind == Kind::tuple && v->open == ":")
     reduceRatio(*v);
-  if (v->kind == Kind::matrix && v->columns == 1 && v->items.size() > 1) { // a column is a vector
+  if (v->kind == Kind::matrix && v->items.size() == 1)
+    return v->items[0];
+  if (v->kind == Kind::matrix && v->columns == 1) { // a column is a vector
     v->kind = Kind::tuple;
     v->columns = 0;
     v->open = "(";

@@ -128,6 +128,36 @@ std::optional<Integer> integerWithin(const Value &bound, bool open, bool below) 
 
 } // namespace
 
+Tokens withUsualInteger(Tokens tokens) {
+  std::string name;
+  size_t from = 1;
+  for (; name.empty() && from + 1 < tokens.size(); ++from) {
+    const Token &t = tokens[from];
+    const auto member = leads(tokens[from - 1]) ? membershipAt(tokens, from) : std::nullopt;
+    const bool letter = t.kind == Token::Kind::letter && t.text.size() == 1;
+    if ((member && !member->least) ||
+        (letter && isWordToken(tokens[from + 1]) && hasOneOf(tokens[from + 1], {"integer"})))
+      name = t.text;
+  }
+  if (name != "m" && name != "l" && name != "t") // n may be any number of the question
+    return tokens;
+  auto isNamed = [](const Token &t, const std::string &letter) {
+    return (t.kind == Token::Kind::letter && t.text == letter) ||
+           (t.kind == Token::Kind::word && t.text.find(letter) != std::string::npos);
+  };
+  auto count = [&](const std::string &letter, size_t end) {
+    return std::count_if(tokens.begin(), tokens.begin() + ptrdiff_t(end),
+                         [&](const Token &t) { return isNamed(t, letter); });
+  };
+  if (count("k", tokens.size()) > 0 || count("n", tokens.size()) > 0 ||
+      count(name, from - 1) == 0 || isNamed(tokens[0], name))
+    return tokens;
+  for (Token &t : tokens)
+    if (isNamed(t, name) && !isProseToken(t))
+      std::replace(t.text.begin(), t.text.end(), name[0], 'k');
+  return tokens;
+}
+
 Tokens withoutIndex(Tokens tokens) {
   size_t name = 1, equals = 0;
   while (equals < tokens.size() && !isOp(tokens[equals], "="))
@@ -182,6 +212,10 @@ ValuePtr Reader::readIntegers(const Tokens &all) {
     both->items = {range, interval("[", rational({*condition->of.least, 1}), infinity(false), ")")};
     range = canonical(both);
   }
+  return integersIn(range);
+}
+
+ValuePtr integersIn(const ValuePtr &range) {
   auto numbers = std::make_shared<Value>();
   numbers->kind = Kind::set;
   const std::vector<ValuePtr> pieces =

@@ -12,6 +12,9 @@ namespace m1rt::vote {
 // a_n = 2n - 1, n \in \mathbb{N}^* without what its index may be.
 Tokens withoutIndex(Tokens tokens);
 
+// 4m, m \in \mathbb{Z} with k for m: a letter that is said to stand for all integers.
+Tokens withUsualInteger(Tokens tokens);
+
 // Reads the tokens of an answer.
 class Reader {
 public:

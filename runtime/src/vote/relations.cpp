@@ -541,6 +541,15 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
         return sides.back();
     }
     v->items = {sides.front(), sides.back()};
+    if (at.size() > 1 && std::all_of(sides.begin(), sides.end(), [](const ValuePtr &s) {
+          return s->kind == Kind::expression && isVariable(*s->expression) &&
+                 hasVariables(*s->expression);
+        })) { // a = b = c
+      v->kind = Kind::joined;
+      v->text = "=";
+      v->items = sides;
+      return v;
+    }
     if (at.size() == 1 && isPartOfFigure(tokens, begin, at[0]) &&
         isPartOfFigure(tokens, at[0] + 1, end)) { // AB = CD says something of two sides
       v->kind = Kind::joined;

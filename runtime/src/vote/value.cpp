@@ -115,7 +115,7 @@ static Tokens withWordedConditions(const Tokens &tokens) {
          ++end) {
       static const std::set<std::string> signs = {"=", "<", ">", "≤", "≥", "≠", "∈", "≡"};
       const Token &t = tokens[end];
-      words |= isWordToken(t);
+      words |= isWordToken(t) || isOp(t, "\\notin");
       relation |= t.kind == Token::Kind::op && signs.count(t.text) != 0;
       text += (text.empty() ? "" : " ") + trimmed(t.text);
     }
@@ -189,7 +189,7 @@ std::shared_ptr<Value> Reader::run(bool choices) {
     return textValue();
   if (ValuePtr integers = readIntegers(*all))
     return std::make_shared<Value>(*integers);
-  tokens = withoutRemarks(withoutIndex(withWordedConditions(*all)));
+  tokens = withoutRemarks(withUsualInteger(withoutIndex(withWordedConditions(*all))));
   // Rows without an environment are a list.
   const bool environment =
       std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return t.text == "begin"; });
@@ -685,7 +685,16 @@ ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
   ValuePtr point = namedValues(rows);
   const bool named = std::all_of(rows.items.begin(), rows.items.end(),
                                  [](const ValuePtr &row) { return !row->of.empty(); });
-  return point ? point : named ? conditions(rows.items) : nullptr;
+  if (point || named)
+    return point ? point : conditions(rows.items);
+  const bool equations = std::all_of(rows.items.begin(), rows.items.end(), [](const ValuePtr &row) {
+    return row->kind == Kind::equation && row->items[0]->kind == Kind::expression &&
+           (!row->named || row->items[0]->expression->kind == Expression::Kind::add);
+  });
+  if (!equations)
+    return nullptr;
+  rows.kind = Kind::list;
+  return std::make_shared<Value>(std::move(rows));
 }
 
 // 2\hat{i} - \hat{j} is (2, -1), and of \hat{k}, too, a vector of three. Null for others.
