@@ -57,8 +57,9 @@ bool isOrder(const Token &t) {
 }
 
 bool leads(const Token &t) {
-  return isOp(t, ",") || isOp(t, ";") || isOp(t, "(") || isOp(t, "∧") ||
-         consistsOf(t, {"where", "with", "for", "and", "all", "integer", "integers"});
+  static const std::set<std::string> words = {"where", "with",    "for",     "and",
+                                              "all",   "integer", "integers"};
+  return isOp(t, ",") || isOp(t, ";") || isOp(t, "(") || isOp(t, "∧") || consistsOf(t, words);
 }
 
 // The condition and the membership that its variable has, where an answer says both.
@@ -129,6 +130,7 @@ std::optional<Integer> integerWithin(const Value &bound, bool open, bool below) 
 } // namespace
 
 Tokens withUsualInteger(Tokens tokens) {
+  static const std::set<std::string> one = {"integer"};
   std::string name;
   size_t from = 1;
   for (; name.empty() && from + 1 < tokens.size(); ++from) {
@@ -136,7 +138,7 @@ Tokens withUsualInteger(Tokens tokens) {
     const auto member = leads(tokens[from - 1]) ? membershipAt(tokens, from) : std::nullopt;
     const bool letter = t.kind == Token::Kind::letter && t.text.size() == 1;
     if ((member && !member->least) ||
-        (letter && isWordToken(tokens[from + 1]) && hasOneOf(tokens[from + 1], {"integer"})))
+        (letter && isWordToken(tokens[from + 1]) && hasOneOf(tokens[from + 1], one)))
       name = t.text;
   }
   if (name != "m" && name != "l" && name != "t") // n may be any number of the question
@@ -173,15 +175,17 @@ Tokens withoutIndex(Tokens tokens) {
       (name + 1 != equals && !isOp(tokens[name + 1], "}") && !isOp(tokens[name + 1], ")")))
     return tokens;
   // for all positive integers n
+  static const std::set<std::string> domains = {"for",      "all",      "any",     "every",
+                                                "each",     "positive", "natural", "integer",
+                                                "integers", "number",   "numbers"};
   size_t words = tokens.size();
-  while (words > equals + 2 &&
-         (leads(tokens[words - 1]) || tokens[words - 1].text == index ||
-          consistsOf(tokens[words - 1], {"for", "all", "any", "every", "each", "positive",
-                                         "natural", "integer", "integers", "number", "numbers"})))
+  while (words > equals + 2 && (leads(tokens[words - 1]) || tokens[words - 1].text == index ||
+                                consistsOf(tokens[words - 1], domains)))
     --words;
+  static const std::set<std::string> counting = {"positive", "natural"};
   if (words + 2 <= tokens.size() && tokens.back().text == index &&
       std::any_of(tokens.begin() + ptrdiff_t(words), tokens.end(),
-                  [](const Token &t) { return hasOneOf(t, {"positive", "natural"}); }))
+                  [](const Token &t) { return hasOneOf(t, counting); }))
     tokens.resize(words + (tokens[words].text == index));
   for (size_t at = equals + 2; at + 2 < tokens.size(); ++at) {
     const size_t end = leads(tokens[at - 1]) ? indexEnd(tokens, at, index) : at;

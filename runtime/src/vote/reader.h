@@ -9,11 +9,20 @@
 
 namespace m1rt::vote {
 
+// Tokens of an answer, rewritten before they are read. In integers.cpp:
 // a_n = 2n - 1, n \in \mathbb{N}^* without what its index may be.
 Tokens withoutIndex(Tokens tokens);
 
 // 4m, m \in \mathbb{Z} with k for m: a letter that is said to stand for all integers.
 Tokens withUsualInteger(Tokens tokens);
+
+// In rewrites.cpp. Conditions of cases in words, \text{if } n \text{ is even}, each as one text:
+// beside a value they would be taken for what it counts.
+Tokens withWordedConditions(const Tokens &tokens);
+// \frac{1}{4} (25\%): without what only says the same again, as a decimal or percentage.
+void dropRepetition(Tokens &tokens);
+// ]0, 1[ is (0, 1), and x \in ]0, 1] \cup [2, 3[ as it would be.
+void writeOpenIntervals(Tokens &tokens);
 
 // Reads the tokens of an answer.
 class Reader {
