@@ -185,8 +185,11 @@ bool shareRoot(const Expression &a, const Expression &b) {
     if (const auto by = inverse(form->slope))
       if (const auto root = multiply({-form->constant.numerator, form->constant.denominator}, *by))
         roots = {*root};
+  const size_t cost = nodesOf(a) + nodesOf(b);
   for (const std::string &name : names)
     for (const Rational &root : roots) {
+      if (!spend(cost))
+        return true;
       auto isZero = [&](const Expression &e) {
         return agree(*substitute(e, name, *toExpression(root)), *zero);
       };

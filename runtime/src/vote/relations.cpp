@@ -317,6 +317,66 @@ std::optional<AbsoluteForm> absoluteForm(const Expression &e) {
   return sum ? std::optional(AbsoluteForm{form.slope, *sum, form.absolute}) : std::nullopt;
 }
 
+// slope·x + constant, where an expression is so with real numbers: \sqrt{3} x - 1.
+std::optional<std::pair<ExpressionPtr, ExpressionPtr>> realLinear(const Expression &e) {
+  using E = Expression::Kind;
+  std::set<std::string> names;
+  collectVariables(e, names);
+  if (names.size() != 1)
+    return std::nullopt;
+  auto at = [&](const Rational &point) {
+    return substitute(e, *names.begin(), *toExpression(point));
+  };
+  ExpressionPtr constant = at({0, 1}),
+                slope = node(E::add, at({1, 1}), node(E::negate, copyOf(*constant)));
+  const auto rise = realValue(*expressionValue(copyOf(*slope)));
+  constexpr long double level = 1e-9L;
+  if (!rise || std::fabs(*rise) < level || !realValue(*expressionValue(copyOf(*constant))))
+    return std::nullopt;
+  for (const Rational point : {Rational{2, 1}, {5, 1}, {-3, 1}, {9, 4}})
+    if (!agree(*at(point), *node(E::add, copyOf(*constant),
+                                 node(E::multiply, copyOf(*slope), toExpression(point)))))
+      return std::nullopt;
+  return std::pair(std::move(slope), std::move(constant));
+}
+
+// What solve() does, with real numbers for rational ones: 2x > \sqrt{3}, |x| ≤ \sqrt{2}. Null for
+// others.
+ValuePtr solveReal(const Value &left, const std::string &op, const Value &right) {
+  using E = Expression::Kind;
+  if (op == "≠")
+    return nullptr;
+  const bool strict = op == "<" || op == ">", less = op == "<" || op == "≤";
+  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
+  const bool absolute = left.expression->kind == E::absolute;
+  const auto bound = realValue(right);
+  if (absolute && (!bound || *bound <= 0))
+    return nullptr;
+  const auto form = absolute ? realLinear(*left.expression->kids[0])
+                             : realLinear(*node(E::add, copyOf(*left.expression),
+                                                node(E::negate, copyOf(*right.expression))));
+  if (!form)
+    return nullptr;
+  auto root = [&](ExpressionPtr value) { // (value - constant) / slope
+    return expressionValue(
+        node(E::divide, node(E::add, std::move(value), node(E::negate, copyOf(*form->second))),
+             copyOf(*form->first)));
+  };
+  const bool rises = *realValue(*expressionValue(copyOf(*form->first))) > 0;
+  if (!absolute) {
+    const ValuePtr at = root(toExpression({0, 1}));
+    return less == rises ? interval("(", infinity(true), at, close)
+                         : interval(open, at, infinity(false), ")");
+  }
+  ValuePtr low = root(node(E::negate, copyOf(*right.expression))),
+           high = root(copyOf(*right.expression));
+  if (!rises)
+    std::swap(low, high);
+  return less ? interval(open, low, high, close)
+              : joinedIntervals(interval("(", infinity(true), low, close),
+                                interval(open, high, infinity(false), ")"));
+}
+
 // What a relation that is linear or quadratic in one variable, or whose left side is the absolute
 // value of a linear form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals,
 // |x - 3| < 2 is (1, 5). Null for others.
@@ -335,7 +395,7 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
     auto form = linearForm(*left.expression->kids[0]);
     auto bound = exactValue(*right.expression);
     if (!form || !bound || bound->numerator < 0)
-      return nullptr;
+      return solveReal(left, op, right);
     if (bound->numerator == 0) {
       const auto at = op == "≠" || op == ">" ? root(*form, {0, 1}) : std::nullopt;
       return at ? joinedIntervals(interval("(", infinity(true), rational(*at), ")"),
@@ -380,8 +440,10 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   }
   auto form = linearForm(difference);
   auto at = form ? root(*form, {0, 1}) : std::nullopt;
-  if (!at)
-    return solveQuadratic(difference, op);
+  if (!at) {
+    ValuePtr solved = solveQuadratic(difference, op);
+    return solved ? solved : solveReal(left, op, right);
+  }
   if (op == "≠") {
     ValuePtr hole = rational(*at);
     return joinedIntervals(interval("(", infinity(true), hole, ")"),
@@ -533,8 +595,9 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     return s->kind == Kind::expression && !hasVariables(*s->expression);
   };
   if (op == "=") { // of a = b = c the last side counts
-    // 21 + 49 = 70 says 70
-    if (std::all_of(sides.begin(), sides.end(), isConstant)) {
+    // 21 + 49 = 70 says 70, and x^2 - 1 = (x - 1)(x + 1) the product
+    if (std::all_of(sides.begin(), sides.end(),
+                    [](const ValuePtr &s) { return s->kind == Kind::expression; })) {
       auto last = valueKey(*sides.back()->expression);
       if (last && std::all_of(sides.begin(), sides.end(),
                               [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
@@ -557,7 +620,8 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return v;
     }
     v->kind = Kind::equation;
-    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]) ||
+    const bool e = at[0] == begin + 1 && tokens[begin].text == "e"; // of a conic
+    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]) || e ||
                (sides.back()->kind != Kind::expression && namesSet(begin, at[0])) ||
                (isConstant(sides.back()) && leavesOut(begin, at[0]));
     if (ValuePtr several = v->named || at.size() > 1 ? nullptr : equationsOfSigns(*v))

@@ -490,15 +490,21 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
         end - begin > 6 && isOp(tokens[begin + 2], "∈") && tokens[begin + 3].text == "\\mathbbR";
     const size_t bar = begin + (real ? 4 : 2);
     if (end > bar + 2 && tokens[begin + 1].kind == Token::Kind::letter &&
-        (isOp(tokens[bar], "|") || isOp(tokens[bar], ":")))
-      if (ValuePtr condition = read(bar + 1, end - 1, depth + 1)) {
+        (isOp(tokens[bar], "|") || isOp(tokens[bar], ":"))) {
+      // x \ne k\pi, k \in \mathbb{Z}
+      const bool integer = end > bar + 6 && tokens[end - 2].text == "\\mathbbZ" &&
+                           isOp(tokens[end - 3], "∈") && isOp(tokens[end - 5], ",") &&
+                           tokens[end - 4].text != tokens[begin + 1].text;
+      if (ValuePtr condition = read(bar + 1, integer ? end - 5 : end - 1, depth + 1)) {
         const std::vector<ValuePtr> &each = condition->items; // x < 0 or x > 1
         if (condition->kind == Kind::tuple || condition->kind == Kind::joined ||
+            (integer && condition->kind == Kind::relation) ||
             (condition->kind == Kind::list &&
              std::none_of(each.begin(), each.end(),
                           [](const ValuePtr &item) { return item->of.empty(); })))
           return condition;
       }
+    }
     // \{n\pi \mid n \in \mathbb{Z}\} is n\pi for all integers n
     const std::vector<size_t> bars = findTop(begin + 1, end - 1, {"|", ":"});
     if (bars.size() == 1 && end == bars[0] + 5 && isOp(tokens[bars[0] + 2], "∈") &&
