@@ -51,6 +51,7 @@ private:
   ValuePtr readCases(size_t begin, size_t end, int depth);
   ValuePtr readBrackets(size_t begin, size_t end, int depth);
   ValuePtr readPoint(size_t begin, size_t end, int depth);
+  ValuePtr readMultiple(size_t begin, size_t end, int depth);
   ValuePtr readTransposed(size_t begin, size_t end, int depth);
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);

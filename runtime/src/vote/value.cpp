@@ -314,11 +314,48 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return v;
   if (ValuePtr v = readBrackets(begin, end, depth))
     return v;
+  if (ValuePtr v = readMultiple(begin, end, depth))
+    return v;
   if (ValuePtr v = readTransposed(begin, end, depth))
     return v;
   if (ValuePtr v = readPoint(begin, end, depth))
     return v;
   return readExpression(begin, end);
+}
+
+// \frac13(1, -2, 2), a number times a point. Null for others.
+ValuePtr Reader::readMultiple(size_t begin, size_t end, int depth) {
+  if (end - begin < 6 || !isOp(tokens[end - 1], ")"))
+    return nullptr;
+  size_t open = end - 1;
+  for (int level = 0; open > begin; --open) {
+    level += isOp(tokens[open], ")") ? 1 : isOp(tokens[open], "(") ? -1 : 0;
+    if (level == 0)
+      break;
+  }
+  const bool point = open > begin && !findTop(open + 1, end - 1, {","}).empty() &&
+                     std::all_of(tokens.begin() + ptrdiff_t(begin),
+                                 tokens.begin() + ptrdiff_t(open), [](const Token &t) {
+                                   return t.kind == Token::Kind::number || t.text == "frac" ||
+                                          t.text == "sqrt" || isOp(t, "{") || isOp(t, "}") ||
+                                          isOp(t, "/") || isOp(t, "-") || isOp(t, "*");
+                                 });
+  const size_t factorEnd = point && isOp(tokens[open - 1], "*") ? open - 1 : open;
+  const bool minus = point && factorEnd == begin + 1 && isOp(tokens[begin], "-");
+  ExpressionPtr factor = minus   ? toExpression({-1, 1})
+                         : point ? parseExpression(tokens, begin, factorEnd)
+                                 : nullptr;
+  ValuePtr of = factor ? readBrackets(open, end, depth) : nullptr;
+  if (!of || of->kind != Kind::tuple || of->open != "(" || of->close != ")")
+    return nullptr;
+  auto v = std::make_shared<Value>(*of);
+  for (ValuePtr &item : v->items) {
+    if (item->kind != Kind::expression)
+      return nullptr;
+    item = expressionValue(
+        node(Expression::Kind::multiply, copyOf(*factor), copyOf(*item->expression)));
+  }
+  return v;
 }
 
 // (3, 4)^T and [3, 4]^\top: a column. Null for others.
