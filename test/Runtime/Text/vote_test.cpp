@@ -330,6 +330,16 @@ std::vector<std::string> generatedAnswers() {
       "\\begin{pmatrix}#\\\\1\\end{pmatrix}",
       "\\sin(#x)^2",
       "\\log_2\\frac{#}{8}",
+      "-4<x<#, x\\in\\mathbb{Z}",
+      "[-4,#]\\cap\\mathbb{Z}",
+      "\\sqrt2x>#",
+      "3x\\pm #y=0",
+      "\\frac13(#,1)",
+      "xy=#x",
+      "(\\pm #,\\pm 1)",
+      "4m+#, m\\in\\mathbb{Z}",
+      "-1\\le\\sin x\\le #",
+      "f(x)=#, g(x)=1",
       "y<#x+1",
       "y-#x<1"};
   std::vector<std::string> texts;
