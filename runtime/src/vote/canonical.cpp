@@ -172,6 +172,33 @@ ValuePtr canonicalText(const Value &value) {
   return word(text);
 }
 
+// Whether two expressions are both zero for one value of one of their variables, as far as small
+// values and those that a linear one has can tell: y may be anything where xy = x^2 has x = 0.
+bool shareRoot(const Expression &a, const Expression &b) {
+  const ExpressionPtr zero = toExpression({0, 1});
+  if (agree(b, *zero))
+    return true;
+  std::set<std::string> names;
+  collectVariables(a, names);
+  std::vector<Rational> roots = {{0, 1}, {1, 1}, {-1, 1}, {2, 1}, {-2, 1}, {3, 1}, {-3, 1}};
+  if (const auto form = names.size() == 1 ? linearForm(a) : std::nullopt)
+    if (const auto by = inverse(form->slope))
+      if (const auto root = multiply({-form->constant.numerator, form->constant.denominator}, *by))
+        roots = {*root};
+  const size_t cost = nodesOf(a) + nodesOf(b);
+  for (const std::string &name : names)
+    for (const Rational &root : roots) {
+      if (!spend(cost))
+        return true;
+      auto isZero = [&](const Expression &e) {
+        return agree(*substitute(e, name, *toExpression(root)), *zero);
+      };
+      if (isZero(a) && isZero(b))
+        return true;
+    }
+  return false;
+}
+
 // What left = right says of a variable in which it is linear; null if it is not.
 ExpressionPtr solved(const Expression &difference, const std::string &variable) {
   auto at = [&](const Rational &point) {
@@ -185,6 +212,9 @@ ExpressionPtr solved(const Expression &difference, const std::string &variable) 
       return nullptr;
   }
   if (agree(*slope(), *toExpression({0, 1})))
+    return nullptr;
+  if (hasVariables(*slope()) && !agree(*slope(), *toExpression({1, 1})) &&
+      shareRoot(*slope(), *at({0, 1})))
     return nullptr;
   return node(E::negate, node(E::divide, at({0, 1}), slope()));
 }
@@ -253,15 +283,15 @@ ValuePtr canonicalEquation(const Value &value) {
   return v;
 }
 
-// \pi/6 + 2n\pi with k for n, as for m: a letter for all integers, where it counts turns. Null for
-// others.
+// \pi/6 + 2n\pi and (-1)^n \pi/6 + n\pi with k for n, as for m: a letter for all integers, where it
+// counts turns. Null for others.
 ExpressionPtr withUsualInteger(const Expression &e) {
   const std::set<std::string> names = variablesOf(e);
   if (names.size() != 1 || (*names.begin() != "n" && *names.begin() != "m"))
     return nullptr;
   const std::string &name = *names.begin();
   auto at = [&](__int128 n) { return substitute(e, name, *toExpression({n, 1})); };
-  const ExpressionPtr turn = minus(at(1), at(0)),
+  const ExpressionPtr turn = minus(at(2), at(0)),
                       withoutPi = substitute(*turn, "\\pi", *toExpression({1, 1}));
   const auto turns = exactValue(*withoutPi);
   if (!turns || turns->numerator == 0)
@@ -270,8 +300,9 @@ ExpressionPtr withUsualInteger(const Expression &e) {
   pi->kind = E::variable;
   pi->text = "\\pi";
   const ExpressionPtr multiple = node(E::multiply, toExpression(*turns), std::move(pi));
-  if (!agree(*turn, *multiple) || !agree(*minus(at(7), at(6)), *multiple) ||
-      !agree(*minus(at(3), at(1)), *node(E::add, copyOf(*multiple), copyOf(*multiple))))
+  if (!agree(*turn, *multiple) || !agree(*minus(at(9), at(7)), *multiple) ||
+      !agree(*minus(at(3), at(1)), *multiple) ||
+      !agree(*minus(at(6), at(2)), *node(E::add, copyOf(*multiple), copyOf(*multiple))))
     return nullptr;
   auto k = std::make_unique<Expression>();
   k->kind = E::variable;
@@ -389,15 +420,24 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   auto v = std::make_shared<Value>(value);
   for (ValuePtr &item : v->items)
     item = canonical(item);
-  if (v->kind == Kind::joined && v->text == "∩")
+  if (v->kind == Kind::joined && v->text == "∩") {
+    const auto integers = std::find_if(v->items.begin(), v->items.end(), [](const ValuePtr &item) {
+      return item->kind == Kind::expression && item->expression->text == "\\mathbbZ";
+    });
+    if (v->items.size() == 2 && integers != v->items.end()) // [0, 2] ∩ ℤ
+      if (ValuePtr all = integersIn(v->items[integers == v->items.begin()]))
+        return canonical(all);
     if (ValuePtr common = intersectionOf(v->items))
       return common;
+  }
   if (v->kind == Kind::tuple && v->open == "∖")
     if (ValuePtr rest = differenceOf(v->items))
       return rest;
   if (v->kind == Kind::tuple && v->open == ":")
     reduceRatio(*v);
-  if (v->kind == Kind::matrix && v->columns == 1 && v->items.size() > 1) { // a column is a vector
+  if (v->kind == Kind::matrix && v->items.size() == 1)
+    return v->items[0];
+  if (v->kind == Kind::matrix && v->columns == 1) { // a column is a vector
     v->kind = Kind::tuple;
     v->columns = 0;
     v->open = "(";

@@ -285,8 +285,6 @@ std::optional<Rational> exactValue(const Expression &e, int point) {
       return kids[0].numerator == 0 && kids[1].numerator <= 0
                  ? std::nullopt
                  : integerPower(kids[0], kids[1].numerator);
-    if (kids[0].numerator < 0)
-      return std::nullopt;
     auto root = rationalRoot(kids[0], kids[1].denominator);
     return root ? integerPower(*root, kids[1].numerator) : std::nullopt;
   }
@@ -418,6 +416,14 @@ Complex numericValue(const Expression &e, int point) {
       for (int i = 0; i < static_cast<int>(std::fabs(n)); ++i)
         r *= base;
       return n < 0 ? Complex(1) / r : r;
+    }
+    // as \sqrt[3]{-8}
+    const auto exact = base.imag() == 0 && base.real() < 0 && !hasVariables(*e.kids[1])
+                           ? exactValue(*e.kids[1])
+                           : std::nullopt;
+    if (exact && exact->denominator % 2 == 1) {
+      const long double size = std::pow(-base.real(), exponent.real());
+      return exact->numerator % 2 == 0 ? size : -size;
     }
     return std::pow(base, exponent);
   }

@@ -382,17 +382,26 @@ std::optional<std::string> valueKey(const Expression &e) {
 }
 
 std::optional<std::string> ratioKey(const Expression &e, bool anyFactor) {
-  Complex first;
-  std::string key;
-  for (int point = 0; point < kPoints; ++point) {
-    Complex x = valueAt(e, point);
-    if (!isFinite(x) || std::abs(x) < 1e-9L)
-      return std::nullopt;
-    if (point == 0)
-      first = anyFactor ? x : Complex(std::abs(x));
-    key += rounded(x / first) + ";";
+  auto at = [&](const Expression &of, int points) -> std::optional<std::string> {
+    Complex first;
+    std::string key;
+    for (int point = 0; point < points; ++point) {
+      Complex x = valueAt(of, point);
+      if (!isFinite(x) || std::abs(x) < 1e-9L)
+        return std::nullopt;
+      if (point == 0)
+        first = anyFactor ? x : Complex(std::abs(x));
+      key += rounded(x / first) + ";";
+    }
+    return key;
+  };
+  auto key = at(e, kPoints);
+  if (key && hasAbsolute(e)) { // y ≥ |x| is not y ≥ x
+    const auto all = at(e, 2 * kPoints), other = at(*withoutAbsolute(e), 2 * kPoints);
+    if (all != other)
+      key = all;
   }
-  return spend(0) ? std::optional(key) : std::nullopt;
+  return spend(0) ? key : std::nullopt;
 }
 
 bool agree(const Expression &a, const Expression &b) {

@@ -111,8 +111,9 @@ bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
   static const std::set<std::string> functions = {"sin", "cos", "tan", "cot", "sec", "csc"};
   static const std::set<std::string> angles = {"\\theta", "\\alpha", "\\beta",  "\\gamma",
                                                "\\phi",   "\\angle", "\\varphi"};
-  static const std::set<std::string> probabilities = {"P",   "E",   "\\Pr",      "Pr",
-                                                      "Var", "Cov", "\\mathbbE", "\\mathbbP"};
+  static const std::set<std::string> probabilities = {
+      "P",  "E",  "\\Pr", "Pr",   "Var", "Cov", "\\mathbbE", "\\mathbbP",
+      "Re", "Im", "\\Re", "\\Im", "tr",  "dim", "rank",      "deg"};
   if (end - begin < 2)
     return false;
   const Token &first = tokens[begin], &last = tokens[end - 1];

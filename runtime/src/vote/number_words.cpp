@@ -207,4 +207,22 @@ std::optional<std::string> numeralsForWords(const std::string &latex) {
   return Numerals(std::move(words)).run();
 }
 
+int baseOf(const std::string &subscript) {
+  static const std::map<std::string, int> names = {
+      {"two", 2},   {"three", 3}, {"four", 4}, {"five", 5},    {"six", 6},     {"seven", 7},
+      {"eight", 8}, {"nine", 9},  {"ten", 10}, {"eleven", 11}, {"twelve", 12}, {"sixteen", 16}};
+  std::string base;
+  for (char c : subscript)
+    if (c != ' ' && c != '(' && c != ')')
+      base += c;
+  if (base.compare(0, 4, "base") == 0)
+    base.erase(0, 4);
+  auto named = names.find(base);
+  if (named != names.end())
+    return named->second;
+  bool digits = !base.empty() && base.size() <= 2 &&
+                base.find_first_not_of("0123456789") == std::string::npos;
+  return digits ? std::stoi(base) : 0;
+}
+
 } // namespace m1rt::vote

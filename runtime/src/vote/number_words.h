@@ -13,6 +13,9 @@ namespace m1rt::vote {
 // for others.
 std::optional<std::string> numeralsForWords(const std::string &latex);
 
+// The base that a subscript names: 5, (5), "base 5", five; 0 if it names none.
+int baseOf(const std::string &subscript);
+
 } // namespace m1rt::vote
 
 #endif

@@ -1,6 +1,7 @@
 // Tokens to expressions.
 #include "vote/expression.h"
 
+#include "vote/number_words.h"
 #include "vote/wording.h"
 
 #include <algorithm>
@@ -77,7 +78,8 @@ private:
   ExpressionPtr atom();
   ExpressionPtr group(const char *open, const char *close);
   ExpressionPtr argument();
-  ExpressionPtr chosen();
+  ExpressionPtr chosen(bool combinations);
+  ExpressionPtr chosenBetween(const std::string &n);
   ExpressionPtr series(bool sum);
   ExpressionPtr function(const std::string &name);
   ExpressionPtr functionOfMany(const std::string &name);
@@ -273,25 +275,6 @@ std::string Parser::subscript() {
   return name;
 }
 
-// The base that a subscript names: 5, (5), "base 5", five; 0 if it names none.
-int baseOf(const std::string &subscript) {
-  static const std::map<std::string, int> names = {
-      {"two", 2},   {"three", 3}, {"four", 4}, {"five", 5},    {"six", 6},     {"seven", 7},
-      {"eight", 8}, {"nine", 9},  {"ten", 10}, {"eleven", 11}, {"twelve", 12}, {"sixteen", 16}};
-  std::string base;
-  for (char c : subscript)
-    if (c != ' ' && c != '(' && c != ')')
-      base += c;
-  if (base.compare(0, 4, "base") == 0)
-    base.erase(0, 4);
-  auto named = names.find(base);
-  if (named != names.end())
-    return named->second;
-  bool digits = !base.empty() && base.size() <= 2 &&
-                base.find_first_not_of("0123456789") == std::string::npos;
-  return digits ? std::stoi(base) : 0;
-}
-
 // The number whose digits these are in the base of the subscript that follows; null if it is not
 // one.
 ExpressionPtr Parser::numberInBase(const std::string &digits) {
@@ -411,6 +394,13 @@ ExpressionPtr Parser::function(const std::string &name) {
     if (name == "log" && skipOp("_") && !(base = argument()))
       return nullptr;
   }
+  // \log_310, without anything behind it, is that of 10 to the base 3, as printed
+  if (base && base->kind == E::number && base->text.size() > 1 && !startsFactor() && !isOp("-")) {
+    ExpressionPtr of = make(E::number, base->text.substr(1));
+    base->text.resize(1);
+    return node(E::divide, "", node(E::function, "ln", std::move(of)),
+                node(E::function, "ln", std::move(base)));
+  }
   // The argument: a group in brackets, or factors up to the next operator: \sin 2x.
   bool takesAngle = name.size() == 3 && name != "log" && name != "exp";
   angles += takesAngle;
@@ -468,15 +458,41 @@ ExpressionPtr Parser::functionOfMany(const std::string &name) {
   return e->kids.size() > 1 && skipOp(close) ? std::move(e) : nullptr;
 }
 
-// C_{10}^{3} after its C; null, nothing read, if it is another C with an index.
-ExpressionPtr Parser::chosen() {
+// How many arrangements of k there are: n!/(n - k)!
+ExpressionPtr arrangements(ExpressionPtr n, ExpressionPtr k) {
+  ExpressionPtr rest = node(E::add, "", copyOf(*n), node(E::negate, "", std::move(k)));
+  return node(E::divide, "", node(E::factorial, "", std::move(n)),
+              node(E::factorial, "", std::move(rest)));
+}
+
+// C_{10}^{3}, and A_{5}^{2} of numbers, after the letter; null, nothing read, if it is another one
+// with an index.
+ExpressionPtr Parser::chosen(bool combinations) {
   size_t start = at++;
   ExpressionPtr n = argument();
   ExpressionPtr k = n && skipOp("^") ? argument() : nullptr;
-  if (k)
+  if (k && combinations)
     return node(E::binomial, "", std::move(n), std::move(k));
+  const auto most = k ? exactValue(*n) : std::nullopt, of = most ? exactValue(*k) : std::nullopt;
+  if (of && most->denominator == 1 && of->denominator == 1 && of->numerator > 0 &&
+      of->numerator <= most->numerator)
+    return arrangements(std::move(n), std::move(k));
   at = start;
   return nullptr;
+}
+
+// 10C3 and 5P2, as calculators write them, after the number; null, nothing read, for others.
+ExpressionPtr Parser::chosenBetween(const std::string &n) {
+  const bool letter = at + 1 < end && tokens[at].kind == Kind::letter && !tokens[at].spaceBefore &&
+                      (tokens[at].text == "C" || tokens[at].text == "P") &&
+                      tokens[at + 1].kind == Kind::number && !tokens[at + 1].spaceBefore;
+  if (!letter || (n + tokens[at + 1].text).find('.') != std::string::npos)
+    return nullptr;
+  const bool combinations = tokens[at].text == "C";
+  ExpressionPtr k = make(E::number, tokens[at + 1].text);
+  at += 2;
+  return combinations ? node(E::binomial, "", make(E::number, n), std::move(k))
+                      : arrangements(make(E::number, n), std::move(k));
 }
 
 // Whether a name has this one within it, as a_k has k.
@@ -546,12 +562,14 @@ ExpressionPtr Parser::atom() {
     ++at;
     if (isOp("_"))
       return numberInBase(t.text);
+    if (ExpressionPtr choices = chosenBetween(t.text))
+      return choices;
     return mixedFraction(make(E::number, t.text));
   case Kind::letter:
     ++at;
-    if (t.text == "C" && isOp("_"))
-      if (ExpressionPtr binomial = chosen())
-        return binomial;
+    if ((t.text == "C" || t.text == "A" || t.text == "P") && isOp("_"))
+      if (ExpressionPtr choices = chosen(t.text == "C"))
+        return choices;
     if (t.text == "\\angle" || t.text == "\\triangle") { // no product: ABC is not ACB
       const size_t braced = isOp("{") && isOp("}", 2), name = at + braced;
       if (name < end && tokens[name].kind == Kind::word) {
@@ -676,9 +694,7 @@ ExpressionPtr Parser::atom() {
       ExpressionPtr k = argument();
       if (!k || choose)
         return k ? node(E::binomial, "", std::move(n), std::move(k)) : nullptr;
-      ExpressionPtr rest = node(E::add, "", copyOf(*n), node(E::negate, "", std::move(k)));
-      return node(E::divide, "", node(E::factorial, "", std::move(n)),
-                  node(E::factorial, "", std::move(rest)));
+      return arrangements(std::move(n), std::move(k));
     }
     if (t.text == "(") {
       size_t close = at + 2;

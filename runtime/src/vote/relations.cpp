@@ -68,7 +68,7 @@ static ValuePtr valueOf(const std::string &variable, const ValuePtr &value) {
 }
 
 ValuePtr namedValues(const Value &list) {
-  // x, AB, f(2): letters, and the number that they are of; "" for others.
+  // x, AB, f(x), f(2): letters, and the number that they are of; "" for others.
   auto nameOf = [](const Value &side) -> std::string {
     if (side.kind != Kind::expression)
       return {};
@@ -77,6 +77,8 @@ ValuePtr namedValues(const Value &list) {
       return e.text;
     if (!side.text.empty())
       return side.text;
+    if (e.kind == Expression::Kind::multiply && isVariable(*e.kids[0]) && isVariable(*e.kids[1]))
+      return e.kids[0]->text; // f(x)
     const bool function = e.kind == Expression::Kind::multiply && isVariable(*e.kids[0]) &&
                           e.kids[1]->kind == Expression::Kind::number;
     const std::string digits = function ? e.kids[1]->text : std::string();
@@ -315,6 +317,66 @@ std::optional<AbsoluteForm> absoluteForm(const Expression &e) {
   return sum ? std::optional(AbsoluteForm{form.slope, *sum, form.absolute}) : std::nullopt;
 }
 
+// slope·x + constant, where an expression is so with real numbers: \sqrt{3} x - 1.
+std::optional<std::pair<ExpressionPtr, ExpressionPtr>> realLinear(const Expression &e) {
+  using E = Expression::Kind;
+  std::set<std::string> names;
+  collectVariables(e, names);
+  if (names.size() != 1)
+    return std::nullopt;
+  auto at = [&](const Rational &point) {
+    return substitute(e, *names.begin(), *toExpression(point));
+  };
+  ExpressionPtr constant = at({0, 1}),
+                slope = node(E::add, at({1, 1}), node(E::negate, copyOf(*constant)));
+  const auto rise = realValue(*expressionValue(copyOf(*slope)));
+  constexpr long double level = 1e-9L;
+  if (!rise || std::fabs(*rise) < level || !realValue(*expressionValue(copyOf(*constant))))
+    return std::nullopt;
+  for (const Rational point : {Rational{2, 1}, {5, 1}, {-3, 1}, {9, 4}})
+    if (!agree(*at(point), *node(E::add, copyOf(*constant),
+                                 node(E::multiply, copyOf(*slope), toExpression(point)))))
+      return std::nullopt;
+  return std::pair(std::move(slope), std::move(constant));
+}
+
+// What solve() does, with real numbers for rational ones: 2x > \sqrt{3}, |x| ≤ \sqrt{2}. Null for
+// others.
+ValuePtr solveReal(const Value &left, const std::string &op, const Value &right) {
+  using E = Expression::Kind;
+  if (op == "≠")
+    return nullptr;
+  const bool strict = op == "<" || op == ">", less = op == "<" || op == "≤";
+  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
+  const bool absolute = left.expression->kind == E::absolute;
+  const auto bound = realValue(right);
+  if (absolute && (!bound || *bound <= 0))
+    return nullptr;
+  const auto form = absolute ? realLinear(*left.expression->kids[0])
+                             : realLinear(*node(E::add, copyOf(*left.expression),
+                                                node(E::negate, copyOf(*right.expression))));
+  if (!form)
+    return nullptr;
+  auto root = [&](ExpressionPtr value) { // (value - constant) / slope
+    return expressionValue(
+        node(E::divide, node(E::add, std::move(value), node(E::negate, copyOf(*form->second))),
+             copyOf(*form->first)));
+  };
+  const bool rises = *realValue(*expressionValue(copyOf(*form->first))) > 0;
+  if (!absolute) {
+    const ValuePtr at = root(toExpression({0, 1}));
+    return less == rises ? interval("(", infinity(true), at, close)
+                         : interval(open, at, infinity(false), ")");
+  }
+  ValuePtr low = root(node(E::negate, copyOf(*right.expression))),
+           high = root(copyOf(*right.expression));
+  if (!rises)
+    std::swap(low, high);
+  return less ? interval(open, low, high, close)
+              : joinedIntervals(interval("(", infinity(true), low, close),
+                                interval(open, high, infinity(false), ")"));
+}
+
 // What a relation that is linear or quadratic in one variable, or whose left side is the absolute
 // value of a linear form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals,
 // |x - 3| < 2 is (1, 5). Null for others.
@@ -333,7 +395,7 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
     auto form = linearForm(*left.expression->kids[0]);
     auto bound = exactValue(*right.expression);
     if (!form || !bound || bound->numerator < 0)
-      return nullptr;
+      return solveReal(left, op, right);
     if (bound->numerator == 0) {
       const auto at = op == "≠" || op == ">" ? root(*form, {0, 1}) : std::nullopt;
       return at ? joinedIntervals(interval("(", infinity(true), rational(*at), ")"),
@@ -378,8 +440,10 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   }
   auto form = linearForm(difference);
   auto at = form ? root(*form, {0, 1}) : std::nullopt;
-  if (!at)
-    return solveQuadratic(difference, op);
+  if (!at) {
+    ValuePtr solved = solveQuadratic(difference, op);
+    return solved ? solved : solveReal(left, op, right);
+  }
   if (op == "≠") {
     ValuePtr hole = rational(*at);
     return joinedIntervals(interval("(", infinity(true), hole, ")"),
@@ -451,17 +515,71 @@ static ValuePtr equalCoordinates(const std::vector<ValuePtr> &sides) {
   return point;
 }
 
+static ValuePtr relationOf(const ValuePtr &left, const std::string &op, const ValuePtr &right) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::relation;
+  const bool swap = op == ">" || op == "≥";
+  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
+  v->items = {swap ? right : left, swap ? left : right};
+  return v;
+}
+
+// \sin x \in [-1, 1] is -1 ≤ \sin x ≤ 1. Null for others.
+static ValuePtr within(const ValuePtr &of, const Value &range) {
+  const bool brackets = range.kind == Kind::tuple && range.items.size() == 2 &&
+                        (range.open == "(" || range.open == "[") &&
+                        (range.close == ")" || range.close == "]");
+  if (!brackets)
+    return nullptr;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∩";
+  if (!isInfinite(*range.items[0]))
+    v->items.push_back(relationOf(range.items[0], range.open == "(" ? "<" : "≤", of));
+  if (!isInfinite(*range.items[1]))
+    v->items.push_back(relationOf(of, range.close == ")" ? "<" : "≤", range.items[1]));
+  return v->items.size() == 1 ? v->items[0] : v->items.empty() ? nullptr : v;
+}
+
+// 3x ± 4y = 0 is two equations: lists that a sign of ± leaves, side by side. Null for others.
+static ValuePtr equationsOfSigns(const Value &equation) {
+  const Value &left = *equation.items[0], &right = *equation.items[1];
+  auto isList = [](const Value &side) {
+    return side.kind == Kind::list && side.items.size() == 2 &&
+           std::all_of(side.items.begin(), side.items.end(),
+                       [](const ValuePtr &item) { return item->kind == Kind::expression; });
+  };
+  auto isPart = [&](const Value &side) { return side.kind == Kind::expression || isList(side); };
+  if (!isPart(left) || !isPart(right) || isList(left) == isList(right))
+    return nullptr;
+  auto all = std::make_shared<Value>();
+  all->kind = Kind::list;
+  for (size_t i = 0; i < 2; ++i) {
+    auto each = std::make_shared<Value>(equation);
+    for (ValuePtr &side : each->items)
+      side = isList(*side) ? side->items[i] : side;
+    all->items.push_back(each);
+  }
+  return all;
+}
+
 ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   const std::string &op = tokens[at[0]].text;
-  if (op == "∈")
-    return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
+  if (op == "∈") {
+    ValuePtr range = read(at[0] + 1, end, depth + 1);
+    if (!range || isName(begin, at[0]))
+      return range;
+    ValuePtr of = at.size() == 1 ? readExpression(begin, at[0]) : nullptr;
+    return of && of->kind == Kind::expression ? within(of, *range) : nullptr;
+  }
   std::vector<ValuePtr> sides;
   size_t from = begin;
   for (size_t i = 0; i <= at.size(); ++i) {
     size_t to = i < at.size() ? at[i] : end;
     const bool quantity = op == "=" && i == 0 && isQuantity(tokens, from, to);
     ValuePtr side = quantity ? nullptr : read(from, to, depth + 1);
-    if (!side && i == 0 && (quantity || isName(from, to))) {
+    if (!side && (i == 0 ? quantity || isName(from, to) || leavesOut(from, to)
+                         : op == "=" && i < at.size() && leavesOut(from, to))) {
       auto words = std::make_shared<Value>();
       for (size_t k = from; k < to; ++k)
         words->text += plainText(tokens[k].text);
@@ -473,18 +591,28 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     from = to + 1;
   }
   auto v = std::make_shared<Value>();
+  auto isConstant = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && !hasVariables(*s->expression);
+  };
   if (op == "=") { // of a = b = c the last side counts
-    // 21 + 49 = 70 says 70
-    auto isConstant = [](const ValuePtr &s) {
-      return s->kind == Kind::expression && !hasVariables(*s->expression);
-    };
-    if (std::all_of(sides.begin(), sides.end(), isConstant)) {
+    // 21 + 49 = 70 says 70, and x^2 - 1 = (x - 1)(x + 1) the product
+    if (std::all_of(sides.begin(), sides.end(),
+                    [](const ValuePtr &s) { return s->kind == Kind::expression; })) {
       auto last = valueKey(*sides.back()->expression);
       if (last && std::all_of(sides.begin(), sides.end(),
                               [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
         return sides.back();
     }
     v->items = {sides.front(), sides.back()};
+    if (at.size() > 1 && std::all_of(sides.begin(), sides.end(), [](const ValuePtr &s) {
+          return s->kind == Kind::expression && isVariable(*s->expression) &&
+                 hasVariables(*s->expression);
+        })) { // a = b = c
+      v->kind = Kind::joined;
+      v->text = "=";
+      v->items = sides;
+      return v;
+    }
     if (at.size() == 1 && isPartOfFigure(tokens, begin, at[0]) &&
         isPartOfFigure(tokens, at[0] + 1, end)) { // AB = CD says something of two sides
       v->kind = Kind::joined;
@@ -492,7 +620,12 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return v;
     }
     v->kind = Kind::equation;
-    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]);
+    const bool e = at[0] == begin + 1 && tokens[begin].text == "e"; // of a conic
+    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]) || e ||
+               (sides.back()->kind != Kind::expression && namesSet(begin, at[0])) ||
+               (isConstant(sides.back()) && leavesOut(begin, at[0]));
+    if (ValuePtr several = v->named || at.size() > 1 ? nullptr : equationsOfSigns(*v))
+      return several;
     if (ValuePtr point = equalCoordinates(sides))
       return point;
     // AB:CD = 2:3
@@ -547,10 +680,16 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       collectVariables(*s.expression, names);
     return names.count("x") + names.count("y") + names.count("z") > 0;
   };
-  // x < a and a < x < b are intervals.
-  if (at.size() == 1 && op != "≠" && isVariableSide(0) != isVariableSide(1) &&
-      !hasCoordinates(*sides[isVariableSide(0)])) {
-    bool variableLeft = isVariableSide(0), upper = less(op) == variableLeft;
+  auto isArgument = [&](size_t i) {
+    return isVariableValue(sides[i]) && sides[i]->expression->text == "x";
+  };
+  // x < a and a < x < b are intervals; b ≥ 4 - 2a says something of two numbers.
+  const bool variableLeft = isVariableSide(0) && !isArgument(1);
+  const bool onlyOne = isVariableSide(0) != isVariableSide(1) || isArgument(0) != isArgument(1);
+  if (at.size() == 1 && op != "≠" && onlyOne && !hasCoordinates(*sides[variableLeft]) &&
+      (isArgument(!variableLeft) || isConstant(sides[variableLeft]) ||
+       !isVariableValue(sides[!variableLeft]))) {
+    const bool upper = less(op) == variableLeft;
     ValuePtr bound = variableLeft ? sides[1] : sides[0];
     return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
                  : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");
@@ -561,27 +700,30 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
       return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
     return interval(strict(second) ? "(" : "[", sides[2], sides[0], strict(op) ? ")" : "]");
   }
-  if (at.size() == 2 && less(op) == less(tokens[at[1]].text)) { // 3 < 2x + 1 < 7
-    ValuePtr first = solve(*sides[0], op, *sides[1]),
-             second = solve(*sides[1], tokens[at[1]].text, *sides[2]);
-    if (!first || !second)
-      return nullptr;
-    auto both = std::make_shared<Value>();
-    both->kind = Kind::joined;
-    both->text = "∩";
-    both->items = {first, second};
-    return both;
+  const bool oneWay = std::all_of(at.begin(), at.end(), [&](size_t sign) {
+    return tokens[sign].text != "≠" && less(tokens[sign].text) == less(op);
+  });
+  if (at.size() > 1 && oneWay) { // 3 < 2x + 1 < 7, -1 ≤ \sin x ≤ 1, a < b < c < d
+    auto all = std::make_shared<Value>();
+    all->kind = Kind::joined;
+    all->text = "∩";
+    bool solved = at.size() == 2;
+    for (size_t i = 0; solved && i < at.size(); ++i) {
+      all->items.push_back(solve(*sides[i], tokens[at[i]].text, *sides[i + 1]));
+      solved = all->items.back() != nullptr;
+    }
+    if (!solved)
+      all->items.clear();
+    for (size_t i = 0; !solved && i < at.size(); ++i)
+      all->items.push_back(relationOf(sides[i], tokens[at[i]].text, sides[i + 1]));
+    return all;
   }
   if (at.size() != 1)
     return nullptr;
   if (ValuePtr solved =
           op == "≠" ? solveUnequal(*sides[0], *sides[1]) : solve(*sides[0], op, *sides[1]))
     return solved;
-  v->kind = Kind::relation;
-  bool swap = op == ">" || op == "≥";
-  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
-  v->items = {sides[swap], sides[!swap]};
-  return v;
+  return relationOf(sides[0], op, sides[1]);
 }
 
 } // namespace m1rt::vote

@@ -24,6 +24,9 @@ ValuePtr conditions(const std::vector<ValuePtr> &items);
 // Alternatives: of one variable as they are, of several each with its variable, as x = 2 or y = 3
 // is not x = 3 or y = 2.
 ValuePtr alternatives(const ValuePtr &all);
+// The integers within bounds, and within several, of a canonical value; null where there are too
+// many, or nobody can tell.
+ValuePtr integersIn(const ValuePtr &range);
 // A list of conditions: x > 1, y < 2 hold together, as x ≠ 1, x ≠ 2 do, and x ≥ -3, x ≤ 3; x ∈ ℝ
 // adds nothing to x ≠ 1. Null for others.
 ValuePtr listedConditions(const Value &list);

@@ -223,6 +223,11 @@ private:
       pushOp("^"); // as programs write powers
       at += 2;
     } else if (std::string("+-*/^_!%|,;:=<>()[]{}&").find(c) != std::string::npos) {
+      if (c == '{' && isBracedSign()) { // 1{:}2 as 1:2
+        push(Token::Kind::op, ":");
+        at += 3;
+        return;
+      }
       braces += c == '{' ? 1 : c == '}' ? -1 : 0;
       brackets += c == '(' || c == '[' ? 1 : c == ')' || c == ']' ? -1 : 0;
       ok = braces >= 0;
@@ -244,6 +249,8 @@ private:
       at = end;
     }
   }
+
+  bool isBracedSign() const { return s.compare(at, 3, "{:}") == 0; }
 
   // (0, 1) U [2, 3], where U ends at `end`.
   bool isBetweenBrackets(size_t end) const {
@@ -446,7 +453,8 @@ private:
     // \dot{1}4285\dot{7}: from the first to the second
     if (const size_t next = s.find("\\dot{", end);
         name == 5 && s.compare(begin, 5, "\\dot{") == 0 && digits.size() == 1 && next < end + 16 &&
-        next + 6 < s.size() && s[next + 6] == '}') {
+        next + 6 < s.size() && s[next + 6] == '}' &&
+        s.find_first_not_of("0123456789", end + 1) == next) { // not of another number
       digits += s.substr(end + 1, next - end - 1) + s[next + 5];
       end = next + 6;
     }
@@ -582,8 +590,8 @@ private:
           // \text{2A}_{16}, \mathrm{C}_5^2 and \mathbf{\hat{i}}, as without the command.
           const bool digits = content.find_first_of("0123456789") != std::string::npos &&
                               content.find_first_not_of("0123456789ABCDEF") == std::string::npos;
-          const bool indexed =
-              at < s.size() && s[at] == '_' && (digits || content == "C" || content == "P");
+          const bool indexed = at < s.size() && s[at] == '_' &&
+                               (digits || content == "C" || content == "P" || content == "A");
           if (indexed || (name == "mathbf" && content.compare(0, 4, "\\hat") == 0)) {
             s.replace(0, at, content);
             at = 0;
@@ -653,9 +661,14 @@ private:
          kKept.count(name) ? name : "\\" + name);
   }
 
-  // \operatorname{lcm} and \text{ mod }: what \lcm and \bmod would be.
+  // \operatorname{lcm} and \text{ mod }: what \lcm and \bmod would be; \text{ (mod 9)} as (mod 9).
   bool upright(const std::string &command, const std::string &content) {
     const size_t first = content.find_first_not_of(' ');
+    if (first != std::string::npos && content.compare(first, 5, "(mod ") == 0) {
+      s.replace(0, at, content);
+      at = 0;
+      return true;
+    }
     const size_t last = content.find_last_not_of(' ');
     const std::string name =
         first == std::string::npos ? content : content.substr(first, last - first + 1);

@@ -230,18 +230,21 @@ std::optional<std::string> severalUnits(const std::string &latex) {
       return std::nullopt;
     all += latex.substr(at, end - at);
     at = end;
-    const bool apart = skip() > end || latex[at] == '\'' || latex[at] == '"';
+    skip();
     for (end = at; end < latex.size() && isLetter(latex[end]);)
       ++end;
     const std::string unit = latex.compare(at, 1, "'") == 0    ? "foot"
                              : latex.compare(at, 1, "\"") == 0 ? "inch"
                                                                : nameOf(latex.substr(at, end - at));
-    if (unit.empty() || (!apart && end < at + 2) || !units.insert(unit).second)
+    if (unit.empty() || !units.insert(unit).second)
       return std::nullopt;
     at = std::max(end, at + 1);
     all += unit;
     ++amounts;
   }
+  // 2h 30m
+  if (units.count("meter") && (units.count("hour") || units.count("second")))
+    all.replace(all.find("meter"), 5, "minute");
   return amounts > 1 ? std::optional(all) : std::nullopt;
 }
 

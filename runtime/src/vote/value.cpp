@@ -1,5 +1,6 @@
 #include "vote/value.h"
 
+#include "vote/extraction.h"
 #include "vote/number_words.h"
 #include "vote/reader.h"
 #include "vote/relations.h"
@@ -109,7 +110,9 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
   if (!all)
     return textValue();
-  tokens = withoutRemarks(std::move(*all));
+  if (ValuePtr integers = readIntegers(*all))
+    return std::make_shared<Value>(*integers);
+  tokens = withoutRemarks(withUsualInteger(withoutIndex(withWordedConditions(*all))));
   // Rows without an environment are a list.
   const bool environment =
       std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return t.text == "begin"; });
@@ -125,13 +128,8 @@ std::shared_ptr<Value> Reader::run(bool choices) {
     if (isOp(t, "≡"))
       t.text = "=";
   }
-  // ]0, 1[ is (0, 1)
-  if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
-      (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
-      (isOp(tokens.back(), "]") || isOp(tokens.back(), "["))) {
-    tokens[0].text = isOp(tokens[0], "]") ? "(" : "[";
-    tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
-  }
+  writeOpenIntervals(tokens);
+  dropRepetition(tokens);
   ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
   if (!v)
     return textValue();
@@ -316,11 +314,48 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return v;
   if (ValuePtr v = readBrackets(begin, end, depth))
     return v;
+  if (ValuePtr v = readMultiple(begin, end, depth))
+    return v;
   if (ValuePtr v = readTransposed(begin, end, depth))
     return v;
   if (ValuePtr v = readPoint(begin, end, depth))
     return v;
   return readExpression(begin, end);
+}
+
+// \frac13(1, -2, 2), a number times a point. Null for others.
+ValuePtr Reader::readMultiple(size_t begin, size_t end, int depth) {
+  if (end - begin < 6 || !isOp(tokens[end - 1], ")"))
+    return nullptr;
+  size_t open = end - 1;
+  for (int level = 0; open > begin; --open) {
+    level += isOp(tokens[open], ")") ? 1 : isOp(tokens[open], "(") ? -1 : 0;
+    if (level == 0)
+      break;
+  }
+  const bool point = open > begin && !findTop(open + 1, end - 1, {","}).empty() &&
+                     std::all_of(tokens.begin() + ptrdiff_t(begin),
+                                 tokens.begin() + ptrdiff_t(open), [](const Token &t) {
+                                   return t.kind == Token::Kind::number || t.text == "frac" ||
+                                          t.text == "sqrt" || isOp(t, "{") || isOp(t, "}") ||
+                                          isOp(t, "/") || isOp(t, "-") || isOp(t, "*");
+                                 });
+  const size_t factorEnd = point && isOp(tokens[open - 1], "*") ? open - 1 : open;
+  const bool minus = point && factorEnd == begin + 1 && isOp(tokens[begin], "-");
+  ExpressionPtr factor = minus   ? toExpression({-1, 1})
+                         : point ? parseExpression(tokens, begin, factorEnd)
+                                 : nullptr;
+  ValuePtr of = factor ? readBrackets(open, end, depth) : nullptr;
+  if (!of || of->kind != Kind::tuple || of->open != "(" || of->close != ")")
+    return nullptr;
+  auto v = std::make_shared<Value>(*of);
+  for (ValuePtr &item : v->items) {
+    if (item->kind != Kind::expression)
+      return nullptr;
+    item = expressionValue(
+        node(Expression::Kind::multiply, copyOf(*factor), copyOf(*item->expression)));
+  }
+  return v;
 }
 
 // (3, 4)^T and [3, 4]^\top: a column. Null for others.
@@ -492,15 +527,21 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
         end - begin > 6 && isOp(tokens[begin + 2], "∈") && tokens[begin + 3].text == "\\mathbbR";
     const size_t bar = begin + (real ? 4 : 2);
     if (end > bar + 2 && tokens[begin + 1].kind == Token::Kind::letter &&
-        (isOp(tokens[bar], "|") || isOp(tokens[bar], ":")))
-      if (ValuePtr condition = read(bar + 1, end - 1, depth + 1)) {
+        (isOp(tokens[bar], "|") || isOp(tokens[bar], ":"))) {
+      // x \ne k\pi, k \in \mathbb{Z}
+      const bool integer = end > bar + 6 && tokens[end - 2].text == "\\mathbbZ" &&
+                           isOp(tokens[end - 3], "∈") && isOp(tokens[end - 5], ",") &&
+                           tokens[end - 4].text != tokens[begin + 1].text;
+      if (ValuePtr condition = read(bar + 1, integer ? end - 5 : end - 1, depth + 1)) {
         const std::vector<ValuePtr> &each = condition->items; // x < 0 or x > 1
         if (condition->kind == Kind::tuple || condition->kind == Kind::joined ||
+            (integer && condition->kind == Kind::relation) ||
             (condition->kind == Kind::list &&
              std::none_of(each.begin(), each.end(),
                           [](const ValuePtr &item) { return item->of.empty(); })))
           return condition;
       }
+    }
     // \{n\pi \mid n \in \mathbb{Z}\} is n\pi for all integers n
     const std::vector<size_t> bars = findTop(begin + 1, end - 1, {"|", ":"});
     if (bars.size() == 1 && end == bars[0] + 5 && isOp(tokens[bars[0] + 2], "∈") &&
@@ -542,19 +583,26 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
       matrix->items.insert(matrix->items.end(), row->items.begin(), row->items.end());
     return matrix;
   }
-  // (±2, 3) are two points.
-  auto isList = [](const ValuePtr &item) { return item->kind == Kind::list; };
-  const auto several = std::find_if(v->items.begin(), v->items.end(), isList);
-  if (open != "(" || close != ")" || std::count_if(v->items.begin(), v->items.end(), isList) != 1)
-    return v;
+  // (±2, 3) are two points, (±1, ±2) four.
+  constexpr size_t mostPoints = 16;
   auto points = std::make_shared<Value>();
   points->kind = Kind::list;
-  for (const ValuePtr &each : (*several)->items) {
-    auto point = std::make_shared<Value>(*v);
-    point->items[size_t(several - v->items.begin())] = each;
-    points->items.push_back(point);
+  points->items = {v};
+  for (size_t i = 0; open == "(" && close == ")" && i < v->items.size(); ++i) {
+    if (v->items[i]->kind != Kind::list)
+      continue;
+    std::vector<ValuePtr> all;
+    for (const ValuePtr &point : points->items)
+      for (const ValuePtr &each : v->items[i]->items) {
+        auto one = std::make_shared<Value>(*point);
+        one->items[i] = each;
+        all.push_back(one);
+      }
+    if (all.size() > mostPoints)
+      return v;
+    points->items = std::move(all);
   }
-  return points;
+  return points->items.size() == 1 ? points->items[0] : points;
 }
 
 // A row of cases: x^2, & \text{if } x > 0. Null for others.
@@ -603,7 +651,16 @@ ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
   ValuePtr point = namedValues(rows);
   const bool named = std::all_of(rows.items.begin(), rows.items.end(),
                                  [](const ValuePtr &row) { return !row->of.empty(); });
-  return point ? point : named ? conditions(rows.items) : nullptr;
+  if (point || named)
+    return point ? point : conditions(rows.items);
+  const bool equations = std::all_of(rows.items.begin(), rows.items.end(), [](const ValuePtr &row) {
+    return row->kind == Kind::equation && row->items[0]->kind == Kind::expression &&
+           (!row->named || row->items[0]->expression->kind == Expression::Kind::add);
+  });
+  if (!equations)
+    return nullptr;
+  rows.kind = Kind::list;
+  return std::make_shared<Value>(std::move(rows));
 }
 
 // 2\hat{i} - \hat{j} is (2, -1), and of \hat{k}, too, a vector of three. Null for others.

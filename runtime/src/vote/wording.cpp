@@ -3,6 +3,7 @@
 #include "vote/letters.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <set>
 
@@ -346,11 +347,22 @@ std::optional<std::string> dateIn(const std::string &text) {
       digits = 0;
     }
   date.pop_back();
+  constexpr size_t yearDigits = 4;
   auto is = [&](size_t at, const char *known) {
     return lengths.size() == 6 && std::string(known).find(lengths[at]) != std::string::npos;
   };
   const bool year = is(0, "4") && is(1, "-") && is(2, "12") && is(3, "-") && is(4, "12");
   const bool american = is(0, "12") && is(1, "/") && is(2, "12") && is(3, "/") && is(4, "4");
+  const size_t dash = year ? date.find('-', yearDigits + 1) : date.npos;
+  if (dash != date.npos && text.back() != ' ') { // as February 29, 2024
+    static const std::array<const char *, 13> months = {
+        "",     "january", "february",  "march",   "april",    "may",     "june",
+        "july", "august",  "september", "october", "november", "december"};
+    const size_t month = std::stoul(date.substr(yearDigits + 1, dash - yearDigits - 1));
+    if (month > 0 && month < months.size())
+      return std::string(months[month]) + " " + date.substr(dash + 1) + " " +
+             date.substr(0, yearDigits);
+  }
   return (year || american) && text.back() != ' ' ? std::optional(date) : std::nullopt;
 }
 
