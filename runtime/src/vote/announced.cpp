@@ -54,7 +54,9 @@ std::optional<std::string> markedAnswer(const std::string &text, size_t begin, b
   std::string_view sentence = withoutReason(firstSentence(all));
   if (sentence.size() > 2 && sentence.substr(sentence.size() - 2) == " |")
     sentence.remove_suffix(2);
-  return cleanedAnswer(bare(sentence), says);
+  const size_t lead = begin ? text.find_last_not_of(" *_", begin - 1) : text.npos;
+  const bool label = lead != text.npos && text[lead] == ':'; // "Answer: 8!" is a factorial
+  return cleanedAnswer(bare(label ? sentence : withoutExclamation(sentence)), says);
 }
 
 // The value of "answer" in a JSON object that ends a text: {"answer": "\\frac{1}{2}"}.
@@ -95,7 +97,12 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   const size_t end = text.find_last_not_of(" \t\r\n");
   if (end == std::string::npos)
     return std::nullopt;
-  const size_t before = text.rfind('\n', end), begin = before == std::string::npos ? 0 : before + 1;
+  const size_t before = text.rfind('\n', end);
+  size_t begin = before == std::string::npos ? 0 : before + 1;
+  if (const std::string_view all = std::string_view(text).substr(begin, end + 1 - begin),
+      last = lastSentence(all);
+      last.find(':') < last.find('=')) // of a line of several sentences the last may have a label
+    begin += all.size() - last.size();
   const std::string line = text.substr(begin, end + 1 - begin);
   const size_t colon = line.find(':');
   if (const size_t sign = line.find('='); sign != std::string::npos && colon == std::string::npos) {
@@ -151,7 +158,7 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
 // Whether what was said behind a marker is taken back by the words behind it.
 bool isTakenBack(const std::string &text, size_t marker, const std::string &said) {
   const size_t at = text.find(said, marker), comma = said.find(", ");
-  return (at != text.npos && saysWrong(std::string_view(text).substr(at + said.size()))) ||
+  return (at != text.npos && saysWrongOf(said, std::string_view(text).substr(at + said.size()))) ||
          (comma != said.npos && saysWrong(std::string_view(said).substr(comma)));
 }
 

@@ -70,7 +70,9 @@ std::optional<Boxed> lastBox(const std::string &text) {
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       const size_t name = before == std::string::npos ? before : nameOfBox(text, before + 1);
       if (name == std::string::npos || (!boxes.empty() && boxes.back().before > name) ||
-          isDenied(text, name) || saysWrong(sentenceFrom(text, i + 1)))
+          isDenied(text, name) ||
+          saysWrongOf(std::string_view(text).substr(brace + 1, std::min<size_t>(i - brace - 1, 40)),
+                      sentenceFrom(text, i + 1)))
         continue; // of boxes within one another the innermost counts
       boxes.push_back({name, brace + 1, i});
     }

@@ -72,8 +72,15 @@ std::string_view firstSentence(std::string_view part) {
     if (part.compare(0, open.size(), open) == 0)
       if (const size_t end = part.find(close, open.size()); end != std::string_view::npos)
         from = end;
-  for (const std::string_view end : {"\n", ". ", "。"})
+  for (const std::string_view end : {"\n", "。"})
     part = part.substr(0, part.find(end, from));
+  for (size_t at = from; (at = part.find_first_of(".!", at)) != part.npos; ++at) {
+    // "It is 5! Let me check", but "5! + 1" and "5! = 120"
+    const bool next = at + 3 < part.size() && part[at + 1] == ' ' && part[at + 2] >= 'A' &&
+                      part[at + 2] <= 'Z' && isLetter(part[at + 3]);
+    if (part[at] == '.' ? part.compare(at, 2, ". ") == 0 && endsSentence(part, at) : next)
+      return part.substr(0, at + (part[at] == '!'));
+  }
   return part;
 }
 
@@ -172,6 +179,17 @@ std::string withoutNames(std::string latex) {
 
 } // namespace
 
+std::string withoutBracketedRemark(const std::string &value) {
+  const size_t bracket = value.rfind(" ("), last = value.find_last_not_of(" .");
+  if (bracket == value.npos || value[last] != ')' || bracket == 0 || isLetter(value[bracket - 1]))
+    return value;
+  const std::string remark = value.substr(bracket + 2, last - bracket - 2);
+  const bool words = remark.find_first_of("0123456789$\\") == remark.npos &&
+                     !wordsOf(remark).empty() && !isFormula(remark);
+  return words && !vote::changesValue(remark) && remark != "percent" ? value.substr(0, bracket)
+                                                                     : value;
+}
+
 std::optional<std::string> cleanedAnswer(std::string rest, bool &says) {
   if (rest.size() > 3 && rest.compare(rest.size() - 3, 3, "**!") == 0) // **5**!
     rest.resize(rest.size() - 3);
@@ -215,14 +233,8 @@ std::optional<std::string> cleanedAnswer(std::string rest, bool &says) {
     return std::nullopt;
   if (const auto own = formulasOf(rest);
       own.size() == 1 && own[0].before == 0 && own[0].after == rest.size() && own[0].begin > 2)
-    return contentOf(rest, own[0]);            // \begin{equation}…\end{equation}
-  if (const size_t bracket = rest.rfind(" ("); // 7 (seven), 7 (see above)
-      bracket != rest.npos && rest.back() == ')' && bracket > 0 && isDigit(rest[bracket - 1])) {
-    const std::string remark = rest.substr(bracket + 2, rest.size() - bracket - 3);
-    if (remark.find_first_of("0123456789$\\") == remark.npos && wordsOf(remark).size() > 0 &&
-        !vote::changesValue(remark) && !isFormula(remark) && remark != "percent")
-      rest.resize(bracket);
-  }
+    return contentOf(rest, own[0]); // \begin{equation}…\end{equation}
+  rest = withoutBracketedRemark(rest);
   // B because the slope is 3, (C).
   const size_t letter = rest[0] == '(' ? 1 : 0;
   if (rest.size() == 1 + 2 * letter && rest[letter] >= 'A' && rest[letter] <= 'J')

@@ -23,6 +23,9 @@ bool isComment(const std::string &words, bool praise);
 // of subsets, $2^5 = 32$". `described` tells whether it is.
 std::optional<std::string> valueOfDescription(const std::string &sentence, bool &described);
 
+// Without what only words in brackets behind a value say: "7 (seven)", "$9\pi$ (in square units)".
+std::string withoutBracketedRemark(const std::string &value);
+
 // The value of words that are announced as the answer, without what stands around it: "7 (seven)",
 // "not 20 but 21", "5/6 of the pizza", "3 × 10^8 m/s". `says` becomes false where they are no
 // answer.

@@ -26,9 +26,36 @@ size_t behindGreeting(const std::string &text) {
            std::string_view(".!?").find(text[begin - 2]) != std::string_view::npos))
     --begin;
   const std::string sentence = lowerCase(text.substr(begin, 40));
-  for (const std::string_view lead :
-       {"let me know", "please let me know", "i hope th", "hope th", "feel free", "if you have any",
-        "is there anything else", "would you like", "do you have any"})
+  for (const std::string_view lead : {"let me know",
+                                      "please let me know",
+                                      "i hope th",
+                                      "hope th",
+                                      "feel free",
+                                      "if you have any",
+                                      "is there anything else",
+                                      "would you like",
+                                      "do you have any",
+                                      "done.",
+                                      "we are done",
+                                      "we're done",
+                                      "and we are done",
+                                      "and we're done",
+                                      "this completes",
+                                      "that completes",
+                                      "this is our",
+                                      "this is the final",
+                                      "this is the answer",
+                                      "that is our",
+                                      "that's our",
+                                      "that is the final",
+                                      "that's the final",
+                                      "that's the answer",
+                                      "that's it",
+                                      "this makes sense",
+                                      "that makes sense",
+                                      "thank",
+                                      "happy ",
+                                      "good luck"})
     if (sentence.compare(0, lead.size(), lead) == 0)
       return begin;
   return 0;
@@ -100,16 +127,23 @@ constexpr std::pair<std::string_view, std::string_view> kThoughts[] = {
 
 // Where a model that has answered goes on with a question of its own; npos where it does not.
 size_t nextQuestion(const std::string &text) {
-  size_t first = std::string::npos;
-  for (const std::string_view head : {"\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:"})
-    first = std::min(first, text.find(head));
-  if (first == std::string::npos)
+  auto next = [&](size_t from) {
+    size_t first = std::string::npos;
+    for (const std::string_view head : {"\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:"})
+      first = std::min(first, text.find(head, from));
     return first;
-  const std::string before = text.substr(0, first);
-  const auto box = lastBox(before); // "put your answer in \boxed{}" says none
-  const bool boxed = box && !isPlaceholder(box->content);
-  const auto said = boxed ? std::nullopt : announcedAnswer(lastPart(before));
-  return boxed || (said && !isPlaceholder(*said)) ? first : std::string::npos;
+  };
+  constexpr int most = 4; // the first may be that of the text's own question
+  size_t at = next(0);
+  for (int heads = 0; at != std::string::npos && heads < most; ++heads, at = next(at + 1)) {
+    const std::string before = text.substr(0, at);
+    const auto box = lastBox(before); // "put your answer in \boxed{}" says none
+    const bool boxed = box && !isPlaceholder(box->content);
+    const auto said = boxed ? std::nullopt : announcedAnswer(lastPart(before));
+    if (boxed || (said && !isPlaceholder(*said)))
+      return at;
+  }
+  return std::string::npos;
 }
 
 } // namespace

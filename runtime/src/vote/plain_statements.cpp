@@ -108,8 +108,61 @@ std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
   return found;
 }
 
-// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says.
-bool saysMore(const Words &words) {
+// Digits alone: 1200 of \$1,200 and $1200.
+std::string digitsOf(std::string_view number) {
+  std::string digits;
+  for (const char c : number)
+    if (isDigit(c) || c == '.' || c == '/' || c == '-' || c == '%')
+      digits += c;
+  return digits;
+}
+
+// What the last equation of a text comes to: 8 of "So 15 - 7 = $8$ in all."; nothing where it is no
+// number.
+std::string lastResult(std::string_view text) {
+  constexpr size_t longest = 400;
+  text.remove_prefix(text.size() - std::min(text.size(), longest));
+  const size_t sign = text.find_last_of("=");
+  if (sign == text.npos)
+    return {};
+  const size_t begin = text.find_first_not_of(" \n*{$\\", sign + 1),
+               length = begin == text.npos ? 0 : numberLength(text, begin);
+  return length ? digitsOf(text.substr(begin, length)) : std::string();
+}
+
+// The only number of a sentence that is this one, among others of another value.
+std::optional<OnlyValue> valueAmong(const std::string &sentence, const std::string &result) {
+  std::optional<OnlyValue> found;
+  for (size_t i = 0; i < sentence.size();) {
+    const size_t length = numberLength(sentence, i), end = i + length;
+    if (length && digitsOf(std::string_view(sentence).substr(i, length)) == result) {
+      if (found || (i > 0 && sentence[i - 1] != ' ') ||
+          (end < sentence.size() && sentence[end] != ' ' && sentence[end] != ','))
+        return std::nullopt;
+      found = OnlyValue{i, end, sentence.substr(i, length), false, false};
+    }
+    i += std::max<size_t>(length, 1);
+  }
+  return found;
+}
+
+// Whether a formula computes a number: 2^{10} = 1024.
+bool isComputation(const std::string &formula) {
+  const size_t sign = formula.rfind('=');
+  return sign != formula.npos && sign > 0 && isFormula(withoutCommands(formula)) &&
+         withoutCommands(formula).find_first_of("abcdefghijklmnopqrstuvwxyz") == formula.npos &&
+         numberLength(formula, formula.find_first_not_of(' ', sign + 1)) > 0;
+}
+
+// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says. Of a value
+// that was computed just before, other numbers and who speaks do not matter.
+bool saysMore(const Words &words, bool computed = false) {
+  static const std::set<std::string> besides = {
+      "two",       "three",      "four",  "five",    "six",   "seven",  "eight", "nine",
+      "ten",       "one",        "other", "we",      "our",   "us",     "i",     "you",
+      "both",      "for",        "by",    "per",     "as",    "also",   "still", "each",
+      "every",     "who",        "which", "another", "where", "values", "from",  "start",
+      "beginning", "additional", "extra", "more",    "at"};
   static const std::set<std::string> more = {
       "would",      "could",    "should",  "may",      "can",        "let",        "consider",
       "check",      "try",      "when",    "while",    "until",      "before",     "after",
@@ -130,7 +183,10 @@ bool saysMore(const Words &words) {
       "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
       "claims",     "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",
       "correct",    "sure",     "certain"};
-  return denies(words) || countsParts(words) || among(words, more);
+  return denies(words) || countsParts(words) ||
+         std::any_of(words.begin(), words.end(), [&](const std::string &word) {
+           return more.count(word) && !(computed && besides.count(word));
+         });
 }
 
 // What the words in front of a value end with, if that leads to it: "makes", "made a profit of",
@@ -154,16 +210,16 @@ bool leads(Words words, bool time) {
         "tends"}},
       {"with", {"up", "left"}}};
   static const std::set<std::string> ofTime = {
-      "arrives", "arrived", "leaves",   "ends",   "home", "begins", "starts", "departs",
-      "lands",   "returns", "finishes", "finish", "meet", "school", "work"};
+      "arrives", "arrived", "leaves",  "ends",     "home",   "begins",   "starts",
+      "departs", "lands",   "returns", "finishes", "finish", "meet",     "school",
+      "work",    "ended",   "started", "finished", "landed", "departed", "returned"};
   static const std::set<std::string> fillers = {
       "about", "exactly", "approximately", "roughly", "around", "only", "now"};
-  static const std::set<std::string> amounts = {"total", "profit", "average", "sum", "maximum"};
   const auto n = [&] { return words.size(); };
   while (n() > 1 && (fillers.count(words.back()) || words.back() == "him" ||
                      words.back() == "her" || words.back() == "them"))
     words.pop_back();
-  if (n() > 3 && words.back() == "of" && amounts.count(words[n() - 2]) &&
+  if (n() > 3 && words.back() == "of" && amountNouns().count(words[n() - 2]) &&
       (words[n() - 3] == "a" || words[n() - 3] == "an"))
     words.resize(n() - 3);
   if (n() < 2)
@@ -219,6 +275,26 @@ bool leadsToDifference(Words &behind) {
   return true;
 }
 
+// The value of a sentence that restates or computes it. What computes it may be a step of more:
+// "Each box has 3 * 4 = 12 pens."
+std::optional<std::string> computedStatement(const std::string &sentence, const OnlyValue &value,
+                                             bool restates) {
+  constexpr size_t mostBefore = 20, mostBehind = 14;
+  static const std::set<std::string> general = {"a",  "an",   "any", "some", "no",
+                                                "if", "what", "how", "here", "and"};
+  const std::string lead = sentence.substr(0, value.begin), rest = sentence.substr(value.end);
+  const Words before = wordsOf(lead), behind = wordsOf(rest);
+  if (before.size() < 2 || before.size() > mostBefore || behind.size() > mostBehind ||
+      general.count(before[0]) || (!restates && among({before[0]}, {"each", "every"})) ||
+      saysMore(before, /*computed=*/true) || saysMore(behind, /*computed=*/true) ||
+      (!behind.empty() && vote::changesValue(behind[0]) &&
+       !among({behind[0]}, {"more", "left", "for", "each", "every", "per"})) ||
+      (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
+    return std::nullopt;
+  const size_t sign = value.formula ? value.content.rfind('=') : std::string::npos;
+  return sign == std::string::npos ? value.content : trimmed(value.content.substr(sign + 1));
+}
+
 } // namespace
 
 std::optional<std::string> plainStatement(std::string_view text) {
@@ -241,16 +317,17 @@ std::optional<std::string> plainStatement(std::string_view text) {
       (so || (own[first] >= 'A' && own[first] <= 'Z') || (own[first] >= '0' && own[first] <= '9'));
   if (!plain)
     return std::nullopt;
-  std::string sentence; // without the signs of bold text, \$ as $
-  for (size_t i = first; i < own.size(); ++i)
-    if (own.substr(i, 2) == "**")
-      ++i;
-    else if (own.substr(i, 2) != "\\$")
-      sentence += own[i];
-  sentence = withoutSteps(sentence);
-  const auto value = onlyValueOf(sentence);
+  const std::string whole = withoutEmphasis(own.substr(first)), sentence = withoutSteps(whole);
+  // A sentence that restates what was computed above it, or computes it, says that.
+  const std::string result = lastResult(text.substr(0, size_t(own.data() - text.data()) + first));
+  auto value = onlyValueOf(sentence);
+  if (!value && !result.empty())
+    value = valueAmong(sentence, result);
   if (!value)
     return std::nullopt;
+  const bool restates = !result.empty() && digitsOf(value->content) == result;
+  if (restates || whole != sentence || (value->formula && isComputation(value->content)))
+    return computedStatement(sentence, *value, restates);
   const std::string lead = sentence.substr(0, value->begin), rest = sentence.substr(value->end);
   const Words before = wordsOf(lead), behind = wordsOf(rest);
   if (before.size() > mostBefore || behind.size() > mostBehind ||

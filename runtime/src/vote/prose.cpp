@@ -53,6 +53,22 @@ bool isFormula(const std::string &part) {
   });
 }
 
+const std::set<std::string> &amountNouns() {
+  static const std::set<std::string> nouns = {
+      "acceleration", "age",       "amount",      "angle",         "answer",     "area",
+      "average",      "balance",   "charge",      "circumference", "cost",       "current",
+      "degree",       "density",   "depth",       "determinant",   "diameter",   "difference",
+      "dimension",    "distance",  "energy",      "expectation",   "force",      "frequency",
+      "height",       "length",    "magnitude",   "mass",          "maximum",    "mean",
+      "minimum",      "number",    "order",       "perimeter",     "population", "power",
+      "pressure",     "price",     "probability", "product",       "profit",     "radius",
+      "rank",         "remainder", "resistance",  "salary",        "score",      "slope",
+      "speed",        "sum",       "temperature", "time",          "total",      "trace",
+      "value",        "variance",  "velocity",    "voltage",       "volume",     "wavelength",
+      "ways",         "weight",    "width",       "work"};
+  return nouns;
+}
+
 bool among(const std::vector<std::string> &words, const std::set<std::string> &known) {
   return std::any_of(words.begin(), words.end(),
                      [&](const std::string &word) { return known.count(word) != 0; });
@@ -81,9 +97,20 @@ bool isConclusion(const std::string &word) {
   return conclusions.count(word) != 0;
 }
 
+bool endsSentence(std::string_view prose, size_t period) {
+  static const std::set<std::string> abbreviations = {"sq", "cu", "approx", "mr", "mrs",
+                                                      "dr", "vs", "eq",     "fig"};
+  size_t begin = period;
+  while (begin > 0 && isLetter(prose[begin - 1]))
+    --begin;
+  constexpr size_t longest = 6;
+  return period - begin > longest ||
+         !abbreviations.count(lowerCase(std::string(prose.substr(begin, period - begin))));
+}
+
 std::string_view lastSentence(std::string_view prose) {
   for (size_t i = prose.size(); i-- > 1;)
-    if (prose[i] == '\n' || (prose[i] == ' ' && prose[i - 1] == '.'))
+    if (prose[i] == '\n' || (prose[i] == ' ' && prose[i - 1] == '.' && endsSentence(prose, i - 1)))
       return prose.substr(i + 1);
   return prose;
 }
@@ -137,6 +164,7 @@ bool announces(std::string_view prose) {
          (words.back() == "to" &&
           (before == "equal" || before == "simplifies" || before == "evaluates")) ||
          (words.back() == "as" && before == "factors") ||
+         (before == "we" && among({words.back()}, {"conclude", "deduce"})) ||
          (words.back() == "that" && told.count(before)) ||
          (words.back() == "be" && certain.count(before)) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
@@ -202,6 +230,21 @@ bool saysWrong(std::string_view behind) {
   return false;
 }
 
+bool saysWrongOf(std::string_view said, std::string_view behind) {
+  const std::string value = lowerCase(bare(said));
+  const std::vector<std::string> words = wordsOf(value);
+  const bool letter = words.size() <= 2 && !words.empty() && words.back().size() == 1 &&
+                      words.back()[0] <= 'j' && value.find_first_of("0123456789=+^") == value.npos;
+  const bool verdict =
+      !words.empty() && among({words.back()}, {"yes", "no", "true", "false"}) && words.size() <= 2;
+  if (!letter && !verdict)
+    return saysWrong(behind);
+  constexpr size_t near = 80;
+  const std::vector<std::string> lead = wordsOf(behind.substr(0, near));
+  return !lead.empty() && saysWrong(behind) &&
+         among({lead[0]}, {"wait", "no", "but", "hmm", "sorry", "oh", "actually", "which"});
+}
+
 bool isBalanced(const std::string &part) {
   int depth = 0;
   for (size_t i = 0; i < part.size() && depth >= 0; ++i)
@@ -221,7 +264,8 @@ std::string_view withoutReason(std::string_view part) {
       ", not ", ", nicht ", ", pas ", "; it's ", "; it is ", " rather than ", " instead of ",
       ", approximately ", ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ",
       ", achieved ", ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
-      " or approximately ", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
+      " or approximately ", ", or equivalently", " or equivalently", ", equivalently",
+      " (equivalently", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
       " (not ",
       // what is thought of it
       ", I think", ", I believe", ", I guess", ", if I ", ", unless I ", ", if my ", ", assuming ",
@@ -272,6 +316,14 @@ std::string_view withoutReason(std::string_view part) {
         part.find_first_of("0123456789$\\=", at) == std::string_view::npos && !numeral)
       end = std::min(end, at);
   return part.substr(0, end);
+}
+
+std::string_view withoutExclamation(std::string_view sentence) {
+  const size_t last = sentence.find_last_not_of(" \t\r\n*_`");
+  if (last == sentence.npos || last == 0 || sentence[last] != '!' || sentence[last - 1] == '!' ||
+      among(wordsOf(sentence), {"ways", "permutations", "arrangements", "orders", "orderings"}))
+    return sentence;
+  return sentence.substr(0, last);
 }
 
 std::string bare(std::string_view part) {

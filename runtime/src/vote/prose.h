@@ -20,12 +20,19 @@ bool joins(const std::string &text, size_t begin, size_t end);
 // Without what only says why or to whom behind a comma or in brackets: ", as desired", "because …".
 std::string_view withoutReason(std::string_view part);
 
+// Without the exclamation mark that ends a sentence, outside its formulas: "42!", but "5!." and
+// "the number of ways is 5!" are factorials.
+std::string_view withoutExclamation(std::string_view sentence);
+
 // Without blanks, quotation marks and the signs of bold text and code around it, and the
 // punctuation and ticks behind it.
 std::string bare(std::string_view part);
 
 // Without words but "and" and "or" and names of functions.
 bool isFormula(const std::string &part);
+
+// Nouns of amounts, which "a total of 3" and "the area is 3" give a value.
+const std::set<std::string> &amountNouns();
 
 bool among(const std::vector<std::string> &words, const std::set<std::string> &known);
 
@@ -42,6 +49,9 @@ bool isConclusion(const std::string &word);
 // "is the solution", "is our answer"
 bool closes(const std::vector<std::string> &words);
 
+// Whether this period ends a sentence, and no abbreviation as "sq." does.
+bool endsSentence(std::string_view prose, size_t period);
+
 // Behind the last end of a sentence.
 std::string_view lastSentence(std::string_view prose);
 
@@ -52,6 +62,10 @@ bool announces(std::string_view prose);
 // Whether what follows an answer takes it back: " is wrong", ", but that is not right", ". Hmm,
 // that doesn't work". Nothing but such words may stand before.
 bool saysWrong(std::string_view behind);
+
+// The same of what was said to be the answer. A letter or a verdict, "No. This is false because
+// ...", is taken back only where "wait", "no" or "but" leads.
+bool saysWrongOf(std::string_view said, std::string_view behind);
 
 // Whether these words say that what follows is only supposed: "maybe", "one might think", "some
 // people say that".

@@ -1,6 +1,7 @@
 // What the end of a text says: its last formula, its last line, its last sentence.
 #include "vote/spoken.h"
 
+#include "vote/cleaning.h"
 #include "vote/extraction.h"
 #include "vote/formulas.h"
 #include "vote/prose.h"
@@ -29,19 +30,10 @@ bool hasLetters(const std::string &latex) {
 // "The area is $\pi r^2 = 9\pi$" says 9\pi: what a chain ends with, if it is a constant and what
 // the sentence is about is an amount.
 std::string valueOfChain(std::string_view prose, const std::string &formula) {
-  static const std::set<std::string> amounts = {
-      "area",   "volume", "perimeter", "sum",     "total",         "probability", "length",
-      "number", "value",  "cost",      "product", "circumference", "average",     "mean",
-      "answer", "radius", "distance",  "angle",   "difference",    "remainder",   "ways",
-      "work",   "energy", "force",     "speed",   "velocity",      "time",        "mass",
-      "trace",  "slope",  "current",   "voltage", "pressure",      "temperature", "density",
-      "height", "width",  "diameter",  "price",   "profit",        "determinant", "magnitude",
-      "weight", "depth",  "variance",  "degree",  "acceleration",  "power",       "resistance",
-      "charge", "rank",   "dimension", "order",   "frequency",     "wavelength",  "expectation"};
   if (std::string rounding = valueOfRounding(formula); rounding != formula)
-    return among(wordsOf(lastSentence(prose)), amounts) ? rounding : formula;
+    return among(wordsOf(lastSentence(prose)), amountNouns()) ? rounding : formula;
   const size_t sign = formula.rfind('=');
-  if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amounts))
+  if (sign == std::string::npos || !among(wordsOf(lastSentence(prose)), amountNouns()))
     return formula;
   const std::string last = trimmed(formula.substr(sign + 1));
   const bool constant = !hasLetters(last) && last.find(',') == std::string::npos;
@@ -58,6 +50,22 @@ bool saysTwoThings(const std::string &text) {
   return between.compare(0, 9, " and the ") == 0 && announces(between) &&
          announces(std::string_view(text).substr(0, one.before)) &&
          text.find(" is ", other.after) == std::string::npos;
+}
+
+// Whether a formula is a constant, or its last side is.
+bool endsConstant(const std::string &formula) {
+  const std::string last = formula.substr(formula.rfind('=') + 1);
+  return !hasLetters(last) && last.find_first_of("0123456789") != last.npos;
+}
+
+// "Adding the areas,"
+bool isParticipleClause(std::string_view prose) {
+  const std::vector<std::string> words = wordsOf(prose);
+  const size_t last = prose.find_last_not_of(" \n");
+  return !words.empty() && last != prose.npos && prose[last] == ',' && words[0].size() > 4 &&
+         words[0].compare(words[0].size() - 3, 3, "ing") == 0 && !denies(words) &&
+         !among(words, {"using", "considering", "assuming", "supposing", "letting", "noting",
+                        "recalling", "setting", "taking", "trying", "checking", "choosing"});
 }
 
 // What the last sentence of prose says: its last formula, with those before it that only commas,
@@ -124,6 +132,15 @@ std::optional<std::string> lastFormula(const std::string &text) {
       std::all_of(things.begin() + 3, things.end(),
                   [](const std::string &word) { return nouns.count(word) != 0; }))
     return all;
+  // "adding the areas, $m + n = 3 + 4 = 7$", "the term is given by $a_{10} = 91$"
+  const std::string_view said = lastSentence(prose);
+  const bool given =
+      exist.size() > 1 &&
+      ((exist.back() == "by" && exist[exist.size() - 2] == "given") ||
+       (exist.back() == "as" && among({exist[exist.size() - 2]}, {"written", "expressed"})));
+  const bool clause = isParticipleClause(said) && all.find('=') != std::string::npos;
+  if (tail.empty() && endsConstant(all) && (clause || given) && !denies(exist))
+    return all;
   // "solving, we find $n = 8$"
   if (tail.empty() && all.find('=') != std::string::npos && exist.size() > 1 &&
       exist.back() == "find" && exist[exist.size() - 2] == "we")
@@ -135,7 +152,9 @@ std::optional<std::string> lastFormula(const std::string &text) {
   // "the vertex is at $(2, -3)$"
   const std::vector<std::string> lead = wordsOf(lastSentence(prose));
   if (tail.empty() && all[0] == '(' && lead.size() > 2 && lead.back() == "at" &&
-      (lead[lead.size() - 2] == "is" || lead[lead.size() - 2] == "are") && !denies(lead))
+      among({lead[lead.size() - 2]},
+            {"is", "are", "intersect", "intersects", "meet", "meets", "located", "occurs"}) &&
+      !denies(lead))
     return all;
   if (announces(prose) && degrees && (tail == "C" || tail == "F"))
     return all;
@@ -154,6 +173,27 @@ bool isHead(const std::string &text, std::string_view line, const std::string &v
   const int number = std::stoi(value);
   return number == 1 || bare(text) == value ||
          text.find("**" + std::to_string(number - 1) + ".") != text.npos;
+}
+
+// "The slope is therefore 2" as "Therefore, the slope is 2"; "So in 10 years, he will be 45" as "So
+// he will be 45".
+std::string concludingFirst(const std::string &sentence) {
+  for (const std::string_view word : {" therefore ", " thus ", " hence "})
+    if (const size_t at = sentence.find(word);
+        at != sentence.npos && at > 0 && isLetter(sentence[at - 1]) &&
+        !among({wordsOf(sentence.substr(0, at)).back()}, {"and"}) &&
+        std::count(sentence.begin(), sentence.begin() + ptrdiff_t(at), '$') % 2 == 0)
+      return "Therefore, " + sentence.substr(0, at) + sentence.substr(at + word.size() - 1);
+  static const std::set<std::string> times = {"second", "minute", "hour",    "day",     "week",
+                                              "month",  "year",   "seconds", "minutes", "hours",
+                                              "days",   "weeks",  "months",  "years"};
+  const size_t comma = sentence.find(", ", std::min<size_t>(sentence.find(' '), sentence.size()));
+  if (comma == sentence.npos)
+    return sentence;
+  const std::vector<std::string> lead = wordsOf(sentence.substr(0, comma));
+  const bool time = lead.size() > 2 && isConclusion(lead[0]) && among({lead[1]}, {"in", "after"}) &&
+                    times.count(lead.back()) && !among(lead, {"the", "of"});
+  return time ? lead[0] + sentence.substr(comma + 1) : sentence;
 }
 
 } // namespace
@@ -273,6 +313,12 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
       part = cut;
   }
   const size_t answer = lowerCase(std::string(ending)).find(" answer");
+  {
+    const std::string_view last = lastSentence(part);
+    const std::string other = concludingFirst(std::string(last));
+    part.replace(part.size() - last.size(), last.size(), other);
+  }
+  part = withoutBracketedRemark(std::string(withoutExclamation(part)));
   if (saysTwoThings(part) || (answer != ending.npos && isSupposed(ending.substr(0, answer))))
     return std::nullopt;
   if (auto numbers = statedNumbers(lastSentence(part)))
@@ -282,6 +328,8 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
   std::string_view sentence = withoutReason(lastSentence(part));
   if (auto said = statedIn(sentence))
     return said;
+  if (auto letter = pickedLetter(ending)) // 18, which matches option C
+    return letter;
   if (auto none = statedNone(ending))
     return none;
   for (const std::string_view sign : {"$$ ", "\\] "}) // a formula of its own ends a sentence, too

@@ -93,8 +93,8 @@ std::optional<std::string> statedNumber(std::string_view given) {
   const std::vector<std::string> leading = wordsOf(before);
   if (denies(leading))
     return std::nullopt;
-  // "the height is 3 m and the width is 2 m": no one number
-  if (const size_t other = before.find(" and the "); other != before.npos)
+  // "the height is 3 m and the width is 2 m", "part (a) is 3 and part (b) is 5": no one number
+  if (const size_t other = before.rfind(" and "); other != before.npos)
     if (const size_t first = before.rfind(" is ", other);
         first != before.npos && numberLength(before, first + 4))
       return std::nullopt;
@@ -111,8 +111,9 @@ std::optional<std::string> statedNumber(std::string_view given) {
   if (const auto numerals = vote::numeralsForWords(value)) // is three hundred
     return value;
   const size_t digit = value.find_first_not_of("-+$(\\");
-  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
-      !isBalanced(value) || (exist && countsParts(wordsOf(value))))
+  const bool symbol = value.compare(0, 2, "π") == 0 || value.compare(0, 3, "√") == 0;
+  if (digit == std::string::npos || (!isDigit(value[digit]) && !symbol) || !isBalanced(value) ||
+      (exist && countsParts(wordsOf(value))))
     return std::nullopt;
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
@@ -225,26 +226,6 @@ std::optional<std::string> boldWords(std::string_view sentence) {
   return measured ? words.substr(0, number) : words;
 }
 
-// The letter of "I would go with option B" and "this matches choice (A)".
-std::optional<std::string> pickedLetter(std::string_view sentence) {
-  const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
-  const std::vector<std::string> words = wordsOf(end);
-  if (end.size() < 2 || words.size() < 3 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
-      std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
-    return std::nullopt;
-  const std::string &before = words[words.size() - 2];
-  const bool noun = among({before}, {"option", "choice", "answer"}) &&
-                    among(words, {"go", "choose", "pick", "select", "matches", "match",
-                                  "corresponds", "correspond", "guess"});
-  const bool chosen =
-      (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
-      (words[0] == "i" && before == "with" && among(words, {"go"})) ||
-      (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
-  const bool right = before == "is" && end[end.size() - 2] == '(' &&
-                     among({words.begin(), words.end() - 2}, {"correct", "right"});
-  return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
-}
-
 // "so the statement is false"
 std::optional<std::string> statedTruth(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
@@ -331,6 +312,25 @@ std::optional<std::string> statedName(std::string_view sentence) {
 
 } // namespace
 
+std::optional<std::string> pickedLetter(std::string_view sentence) {
+  const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
+  const std::vector<std::string> words = wordsOf(end);
+  if (end.size() < 2 || words.size() < 3 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
+      std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
+    return std::nullopt;
+  const std::string &before = words[words.size() - 2];
+  const bool noun = among({before}, {"option", "choice", "answer"}) &&
+                    among(words, {"go", "choose", "pick", "select", "matches", "match",
+                                  "corresponds", "correspond", "guess"});
+  const bool chosen =
+      (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
+      (words[0] == "i" && before == "with" && among(words, {"go"})) ||
+      (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
+  const bool right = before == "is" && end[end.size() - 2] == '(' &&
+                     among({words.begin(), words.end() - 2}, {"correct", "right"});
+  return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
+}
+
 std::optional<std::string> statedEquation(std::string_view sentence) {
   static const std::set<std::string> leading = {
       "so",        "thus",   "hence", "therefore",   "then",   "we",      "get",   "have",
@@ -387,11 +387,25 @@ std::optional<std::string> statedNumbers(std::string_view sentence) {
   return std::nullopt;
 }
 
+std::string withoutEmphasis(std::string_view sentence) {
+  std::string plain;
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (sentence.substr(i, 2) == "**")
+      ++i;
+    else if (sentence.substr(i, 2) != "\\$")
+      plain += sentence[i];
+  return plain;
+}
+
 std::optional<std::string> statedIn(std::string_view sentence) {
   for (const auto say :
        {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd, boldWords, chosenLetter,
         pickedLetter, statedName, statedTruth, statedAmounts})
     if (auto said = say(sentence))
+      return said;
+  const std::string plain = withoutEmphasis(sentence);
+  for (const auto say : {statedEquation, chainEnd, statedTruth})
+    if (auto said = plain == sentence ? std::nullopt : say(plain))
       return said;
   return std::nullopt;
 }
@@ -434,9 +448,6 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   static const std::set<std::string> actions = {
       "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
       "choose", "let",      "suppose",  "assume", "substitute", "split"};
-  // Whose "of" leads to the amount itself: "a total of 3 bolts".
-  static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
-                                                "sum",   "amount", "distance", "salary", "balance"};
   static const std::set<std::string> comparisons = {
       "more", "less", "fewer", "greater", "larger",  "smaller", "than",    "least",
       "most", "half", "twice", "thrice",  "double",  "triple",  "between", "every",
@@ -444,15 +455,13 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   // "so 3 is too small"
   static const std::set<std::string> properties = {
       "too", "even", "odd", "prime", "also", "composite", "divisible", "possible", "always"};
-  std::string plain; // without the signs of bold text, and with $ for \$
-  for (size_t i = 0; i < sentence.size(); ++i)
-    if (sentence.substr(i, 2) != "**" && sentence.substr(i, 2) != "\\$")
-      plain += sentence[i];
-    else if (sentence[i] == '*')
-      ++i;
+  std::string plain = withoutEmphasis(sentence);
   if (const size_t ways = plain.find(" ways to ");
       ways != plain.npos && plain.find_first_of("0123456789", ways) == plain.npos)
     plain.resize(ways + 5); // to choose two of five
+  if (const size_t left = plain.find(" left to ");
+      left != plain.npos && plain.find_first_of("0123456789", left) == plain.npos)
+    plain.resize(left + 5); // left to read
   const std::vector<std::string> words = wordsOf(plain);
   const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
                      (words[1] == "makes" || words[1] == "s");
@@ -485,7 +494,9 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     if (found || n == 0 || joined)
       return std::nullopt;
     const bool share = number.back() == '%' && before.back() == "by";
-    const bool amount = n > 2 && before.back() == "of" && amounts.count(before[n - 2]) &&
+    const bool amount = n > 2 && before.back() == "of" &&
+                        amountNouns().count(before[n - 2]) && // a total of 3
+
                         (before[n - 3] == "a" || before[n - 3] == "an");
     // "So Ann, who is left, has 3": only words beside the number change it.
     const std::string near =
