@@ -6,6 +6,7 @@
 #include "vote/markers.h"
 #include "vote/prose.h"
 #include "vote/spoken.h"
+#include "vote/statements.h"
 #include "vote/units.h"
 #include "vote/wording.h"
 
@@ -136,8 +137,25 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
       isFormula(bare(line.substr(3))))
     return bare(line.substr(3));
   const std::vector<std::string> label = wordsOf(line.substr(0, colon));
-  if (label.empty() || label.size() > 2 || !nouns.count(label.back()) ||
-      (label.size() == 2 && label[0] != "final" && label[0] != "the"))
+  // "Number of solutions: 12", but not one of several such lines
+  const size_t top = begin > 1 ? text.find_last_not_of(" \n", begin - 1) : text.npos,
+               above = top == text.npos || top == 0 ? 0 : text.rfind('\n', top - 1) + 1;
+  const bool several = top != text.npos && text.substr(above, top - above).find(": ") != text.npos;
+  constexpr size_t longest = 6;
+  const bool amount =
+      !label.empty() && label.size() < longest && !denies(label) &&
+      (amountNouns().count(label[0]) || amountNouns().count(label.back()) || label[0] == "total") &&
+      (!several || label[0] == "total" || line.find('=', colon) != line.npos);
+  if (amount && line.find('=', colon) != line.npos) {
+    const std::string value = bare(line.substr(line.rfind('=') + 1));
+    const size_t number = numberLength(value, 0);
+    const std::string unit = value.substr(number);
+    return number && (unit.empty() || (unit[0] == ' ' && wordsOf(unit).size() == 1))
+               ? std::optional(value)
+               : std::nullopt;
+  }
+  if (!amount && (label.empty() || label.size() > 2 || !nouns.count(label.back()) ||
+                  (label.size() == 2 && label[0] != "final" && label[0] != "the")))
     return std::nullopt;
   std::string rest = bare(withoutReason(std::string_view(line).substr(colon + 1)));
   if (auto said = spoken(rest, true))
@@ -146,13 +164,13 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
       wordsOf(rest).size() == 1 && blank != rest.npos && isFormula(rest.substr(0, blank)) &&
       isLetter(rest[blank + 1]) && !vote::changesValue(rest.substr(blank)))
     return rest;
-  const bool several = [&] { // 3 4
+  const bool numbers = [&] { // 3 4
     for (size_t i = 1; i + 1 < rest.size(); ++i)
       if (rest[i] == ' ' && isDigit(rest[i - 1]) && isDigit(rest[i + 1]))
         return true;
     return false;
   }();
-  return isFormula(rest) && !several ? std::optional(rest) : std::nullopt;
+  return isFormula(rest) && !numbers ? std::optional(rest) : std::nullopt;
 }
 
 // Whether what was said behind a marker is taken back by the words behind it.

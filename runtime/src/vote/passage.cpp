@@ -148,7 +148,28 @@ size_t nextQuestion(const std::string &text) {
 
 } // namespace
 
-std::pair<std::string, bool> answeringPart(const std::string &whole) {
+namespace {
+
+// Without what is struck out: "~~9~~ 8".
+std::string withoutStruck(const std::string &text) {
+  constexpr std::string_view sign = "~~";
+  std::string kept;
+  size_t from = 0;
+  for (size_t open; (open = text.find(sign, from)) != text.npos;) {
+    const size_t close = text.find(sign, open + sign.size());
+    if (close == text.npos)
+      break;
+    const bool oneLine = text.find('\n', open) > close;
+    kept.append(text, from, (oneLine ? open : close) - from);
+    from = oneLine ? close + sign.size() : close;
+  }
+  return from ? kept.append(text, from) : text;
+}
+
+} // namespace
+
+std::pair<std::string, bool> answeringPart(const std::string &given) {
+  const std::string whole = withoutStruck(given);
   std::string text = whole;
   // What was thought counts where nothing is said behind it.
   size_t at = std::string::npos, begin = 0;

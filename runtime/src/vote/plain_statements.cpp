@@ -154,38 +154,47 @@ bool isComputation(const std::string &formula) {
          numberLength(formula, formula.find_first_not_of(' ', sign + 1)) > 0;
 }
 
-// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says. Of a value
-// that was computed just before, other numbers and who speaks do not matter.
-bool saysMore(const Words &words, bool computed = false) {
+// Where the value of a sentence comes from: this sentence alone, a computation in it, or a result
+// above it, which it restates.
+enum class Source { sentence, computation, result };
+
+// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says. Where a
+// value was computed, other numbers and who speaks do not matter; where it is restated, order and
+// duty do not either.
+bool saysMore(const Words &words, Source source = Source::sentence) {
   static const std::set<std::string> besides = {
-      "two",       "three",      "four",  "five",    "six",   "seven",  "eight", "nine",
-      "ten",       "one",        "other", "we",      "our",   "us",     "i",     "you",
-      "both",      "for",        "by",    "per",     "as",    "also",   "still", "each",
-      "every",     "who",        "which", "another", "where", "values", "from",  "start",
-      "beginning", "additional", "extra", "more",    "at"};
+      "two",   "three", "four",      "five",       "six",   "seven",  "eight", "nine",
+      "ten",   "one",   "other",     "we",         "our",   "us",     "i",     "you",
+      "both",  "for",   "by",        "per",        "as",    "also",   "still", "each",
+      "every", "who",   "which",     "another",    "where", "values", "from",  "start",
+      "more",  "at",    "beginning", "additional", "extra"};
+  static const std::set<std::string> duties = {"should", "would", "can",   "could",  "when",
+                                               "while",  "until", "after", "before", "first",
+                                               "then",   "next",  "times", "given"};
   static const std::set<std::string> more = {
-      "would",      "could",    "should",  "may",      "can",        "let",        "consider",
-      "check",      "try",      "when",    "while",    "until",      "before",     "after",
-      "ago",        "than",     "least",   "most",     "between",    "more",       "less",
-      "fewer",      "from",     "case",    "step",     "note",       "recall",     "example",
-      "however",    "wait",     "but",     "first",    "second",     "next",       "then",
-      "each",       "every",    "because", "since",    "given",      "times",      "twice",
-      "thrice",     "half",     "third",   "quarter",  "double",     "triple",     "two",
-      "three",      "four",     "five",    "six",      "seven",      "eight",      "nine",
-      "ten",        "dozen",    "hundred", "thousand", "million",    "billion",    "one",
-      "another",    "other",    "either",  "or",       "where",      "which",      "who",
-      "originally", "extra",    "already", "usually",  "initially",  "additional", "still",
-      "i",          "we",       "you",     "my",       "our",        "us",         "also",
-      "both",       "for",      "by",      "minus",    "plus",       "hmm",        "question",
-      "problem",    "formula",  "rule",    "theorem",  "as",         "digits",     "values",
-      "degree",     "answer",   "per",     "start",    "beginning",  "nobody",     "none",
-      "nothing",    "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",
-      "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
-      "claims",     "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",
-      "correct",    "sure",     "certain"};
+      "could",    "should",  "may",      "can",        "let",        "consider", "check",
+      "try",      "when",    "while",    "until",      "before",     "after",    "ago",
+      "than",     "least",   "most",     "between",    "more",       "less",     "fewer",
+      "from",     "case",    "step",     "note",       "recall",     "example",  "however",
+      "wait",     "but",     "first",    "second",     "next",       "then",     "each",
+      "every",    "because", "since",    "given",      "times",      "twice",    "thrice",
+      "half",     "third",   "quarter",  "double",     "triple",     "two",      "three",
+      "four",     "five",    "six",      "seven",      "eight",      "nine",     "ten",
+      "dozen",    "hundred", "thousand", "million",    "billion",    "one",      "another",
+      "other",    "either",  "or",       "where",      "which",      "who",      "originally",
+      "extra",    "already", "usually",  "initially",  "additional", "still",    "i",
+      "we",       "you",     "my",       "our",        "us",         "also",     "both",
+      "for",      "by",      "minus",    "plus",       "hmm",        "question", "problem",
+      "formula",  "rule",    "theorem",  "as",         "digits",     "values",   "degree",
+      "answer",   "per",     "start",    "beginning",  "nobody",     "none",     "nothing",
+      "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",  "forgot",
+      "remember", "thinks",  "thought",  "believes",   "says",       "said",     "claims",
+      "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",    "correct",
+      "sure",     "certain"};
   return denies(words) || countsParts(words) ||
          std::any_of(words.begin(), words.end(), [&](const std::string &word) {
-           return more.count(word) && !(computed && besides.count(word));
+           return more.count(word) && !(source != Source::sentence && besides.count(word)) &&
+                  !(source == Source::result && duties.count(word));
          });
 }
 
@@ -203,6 +212,7 @@ bool leads(Words words, bool time) {
       "covers",   "covered",  "drinks",    "uses",     "used",     "consumes", "requires", "are",
       "leaves",   "means",    "becomes",   "measures", "is",       "reads",    "make",     "earn",
       "spend",    "cost",     "pay"};
+  static const std::set<std::string> future = {"take", "be", "last", "weigh", "have"};
   static const std::map<std::string, std::set<std::string>> particles = {
       {"to",
        {"drops", "dropped", "rises", "rose", "falls", "fell", "increases", "increased", "comes",
@@ -210,9 +220,9 @@ bool leads(Words words, bool time) {
         "tends"}},
       {"with", {"up", "left"}}};
   static const std::set<std::string> ofTime = {
-      "arrives", "arrived", "leaves",  "ends",     "home",   "begins",   "starts",
-      "departs", "lands",   "returns", "finishes", "finish", "meet",     "school",
-      "work",    "ended",   "started", "finished", "landed", "departed", "returned"};
+      "arrives", "arrived", "leaves",   "ends",     "home",   "begins",   "starts",  "departs",
+      "lands",   "returns", "finishes", "finish",   "meet",   "school",   "work",    "leave",
+      "arrive",  "ended",   "started",  "finished", "landed", "departed", "returned"};
   static const std::set<std::string> fillers = {
       "about", "exactly", "approximately", "roughly", "around", "only", "now"};
   const auto n = [&] { return words.size(); };
@@ -225,10 +235,15 @@ bool leads(Words words, bool time) {
   if (n() < 2)
     return false;
   if (time)
-    return words.back() == "at" && ofTime.count(words[n() - 2]);
+    return (words.back() == "at" && ofTime.count(words[n() - 2])) ||
+           among({words.back()}, {"show", "shows", "read", "reads"});
   if (const auto particle = particles.find(words.back()); particle != particles.end())
     return particle->second.count(words[n() - 2]) != 0;
-  return verbs.count(words.back()) != 0;
+  if (words[n() - 2] == "her" || words[n() - 2] == "him" || words[n() - 2] == "them")
+    words.erase(words.end() - 2);
+  return verbs.count(words.back()) != 0 ||
+         (n() > 1 && (words[n() - 2] == "will" || words[n() - 2] == "would") &&
+          future.count(words.back()));
 }
 
 // "12.5% of the water remains.", "12 apples remain."
@@ -278,15 +293,18 @@ bool leadsToDifference(Words &behind) {
 // The value of a sentence that restates or computes it. What computes it may be a step of more:
 // "Each box has 3 * 4 = 12 pens."
 std::optional<std::string> computedStatement(const std::string &sentence, const OnlyValue &value,
-                                             bool restates) {
+                                             Source source) {
   constexpr size_t mostBefore = 20, mostBehind = 14;
   static const std::set<std::string> general = {"a",  "an",   "any", "some", "no",
                                                 "if", "what", "how", "here", "and"};
   const std::string lead = sentence.substr(0, value.begin), rest = sentence.substr(value.end);
   const Words before = wordsOf(lead), behind = wordsOf(rest);
-  if (before.size() < 2 || before.size() > mostBefore || behind.size() > mostBehind ||
-      general.count(before[0]) || (!restates && among({before[0]}, {"each", "every"})) ||
-      saysMore(before, /*computed=*/true) || saysMore(behind, /*computed=*/true) ||
+  const bool restates = source == Source::result,
+             shared = before.size() > 1 && (before[0] == "each" || before[0] == "every") &&
+                      before[1] != "of";
+  if (before.size() < (restates ? 1 : 2) || before.size() > mostBefore ||
+      behind.size() > mostBehind || general.count(before[0]) || (!restates && shared) ||
+      saysMore(before, source) || saysMore(behind, source) ||
       (!behind.empty() && vote::changesValue(behind[0]) &&
        !among({behind[0]}, {"more", "left", "for", "each", "every", "per"})) ||
       (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
@@ -327,7 +345,7 @@ std::optional<std::string> plainStatement(std::string_view text) {
     return std::nullopt;
   const bool restates = !result.empty() && digitsOf(value->content) == result;
   if (restates || whole != sentence || (value->formula && isComputation(value->content)))
-    return computedStatement(sentence, *value, restates);
+    return computedStatement(sentence, *value, restates ? Source::result : Source::computation);
   const std::string lead = sentence.substr(0, value->begin), rest = sentence.substr(value->end);
   const Words before = wordsOf(lead), behind = wordsOf(rest);
   if (before.size() > mostBefore || behind.size() > mostBehind ||
@@ -336,6 +354,13 @@ std::optional<std::string> plainStatement(std::string_view text) {
   if (!value->formula && isRemainder(*value, behind) && !saysMore(behind))
     return value->content;
   Words said = withoutPeriods(behind), subject = before;
+  static const std::set<std::string> shares = {"a", "an", "each", "every", "any"};
+  if (const auto purpose = std::find(said.begin(), said.end(), "for"); // for the pool to fill
+      purpose != said.end() && purpose + 1 != said.end() && !shares.count(purpose[1]))
+    said.erase(purpose);
+  if (value->time)
+    subject.erase(std::remove(subject.begin(), subject.end(), "should"), subject.end());
+  const bool needs = so && !before.empty() && among({before.back()}, {"need", "needs"});
   const bool concludes = !before.empty() && isConclusion(before[0]);
   if (concludes)
     subject.erase(subject.begin());
@@ -352,7 +377,7 @@ std::optional<std::string> plainStatement(std::string_view text) {
   if (subject.empty() || kind || general.count(subject[0]) || subject[0].size() == 1 ||
       saysMore(subject) || saysMore(said) ||
       (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
-      !leads(before, value->time))
+      !(needs || leads(before, value->time)))
     return std::nullopt;
   if (const bool half = value->time && !behind.empty(); half) {
     const std::string &named = behind[0]; // PM, p.m.

@@ -55,17 +55,18 @@ bool isFormula(const std::string &part) {
 
 const std::set<std::string> &amountNouns() {
   static const std::set<std::string> nouns = {
-      "acceleration", "age",       "amount",      "angle",         "answer",     "area",
-      "average",      "balance",   "charge",      "circumference", "cost",       "current",
-      "degree",       "density",   "depth",       "determinant",   "diameter",   "difference",
-      "dimension",    "distance",  "energy",      "expectation",   "force",      "frequency",
-      "height",       "length",    "magnitude",   "mass",          "maximum",    "mean",
-      "minimum",      "number",    "order",       "perimeter",     "population", "power",
-      "pressure",     "price",     "probability", "product",       "profit",     "radius",
-      "rank",         "remainder", "resistance",  "salary",        "score",      "slope",
-      "speed",        "sum",       "temperature", "time",          "total",      "trace",
-      "value",        "variance",  "velocity",    "voltage",       "volume",     "wavelength",
-      "ways",         "weight",    "width",       "work"};
+      "median",      "mode",          "range",      "count",      "acceleration", "age",
+      "amount",      "angle",         "answer",     "area",       "average",      "balance",
+      "charge",      "circumference", "cost",       "current",    "degree",       "density",
+      "depth",       "determinant",   "diameter",   "difference", "dimension",    "distance",
+      "energy",      "expectation",   "force",      "frequency",  "height",       "length",
+      "magnitude",   "mass",          "maximum",    "mean",       "minimum",      "number",
+      "order",       "perimeter",     "population", "power",      "pressure",     "price",
+      "probability", "product",       "profit",     "radius",     "rank",         "remainder",
+      "resistance",  "salary",        "score",      "slope",      "speed",        "sum",
+      "temperature", "time",          "total",      "trace",      "value",        "variance",
+      "velocity",    "voltage",       "volume",     "wavelength", "ways",         "weight",
+      "width",       "work"};
   return nouns;
 }
 
@@ -104,6 +105,12 @@ bool endsSentence(std::string_view prose, size_t period) {
   while (begin > 0 && isLetter(prose[begin - 1]))
     --begin;
   constexpr size_t longest = 6;
+  const std::string_view before = prose.substr(0, period);
+  const auto endsIn = [&](std::string_view word) {
+    return before.size() >= word.size() && before.substr(before.size() - word.size()) == word;
+  };
+  if (endsIn(" i.e") || endsIn(" e.g"))
+    return false;
   return period - begin > longest ||
          !abbreviations.count(lowerCase(std::string(prose.substr(begin, period - begin))));
 }
@@ -166,7 +173,7 @@ bool announces(std::string_view prose) {
          (words.back() == "as" && before == "factors") ||
          (before == "we" && among({words.back()}, {"conclude", "deduce"})) ||
          (words.back() == "that" && told.count(before)) ||
-         (words.back() == "be" && certain.count(before)) ||
+         (words.back() == "be" && (certain.count(before) || before == "only")) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
          (words.back() == "of" && amounts.count(before) && words.size() > 2 &&
           (words[words.size() - 3] == "a" || words[words.size() - 3] == "an" ||
@@ -289,8 +296,9 @@ std::string_view withoutReason(std::string_view part) {
   // "9 when $x = 3$", but "the remainder when $9$ is divided by 7 is"
   for (const std::string_view begins :
        {" when $", " when x", ", when ", " at $x", " when divided by ", " when rounded "})
-    if (const size_t at = part.find(begins);
-        at != std::string_view::npos && part.find(" is ", at) == std::string_view::npos)
+    if (const size_t at = part.find(begins); at != std::string_view::npos &&
+                                             part.find(" is ", at) == std::string_view::npos &&
+                                             part.find("giving ", at) == part.npos)
       end = std::min(end, at);
   // "8 for $n = 2$"
   if (const size_t at = part.find(" for $"); at != part.npos && at > 0 && isDigit(part[at - 1])) {

@@ -2,6 +2,7 @@
 #include "vote/spoken.h"
 
 #include "vote/cleaning.h"
+#include "vote/conclusions.h"
 #include "vote/extraction.h"
 #include "vote/formulas.h"
 #include "vote/prose.h"
@@ -58,16 +59,6 @@ bool endsConstant(const std::string &formula) {
   return !hasLetters(last) && last.find_first_of("0123456789") != last.npos;
 }
 
-// "Adding the areas,"
-bool isParticipleClause(std::string_view prose) {
-  const std::vector<std::string> words = wordsOf(prose);
-  const size_t last = prose.find_last_not_of(" \n");
-  return !words.empty() && last != prose.npos && prose[last] == ',' && words[0].size() > 4 &&
-         words[0].compare(words[0].size() - 3, 3, "ing") == 0 && !denies(words) &&
-         !among(words, {"using", "considering", "assuming", "supposing", "letting", "noting",
-                        "recalling", "setting", "taking", "trying", "checking", "choosing"});
-}
-
 // What the last sentence of prose says: its last formula, with those before it that only commas,
 // "and" or "or" part from it, and a word behind it, its unit. Nothing when the words before it do
 // not announce it ("the square root of $9$"), or when more follows ("$5$ at most").
@@ -75,7 +66,7 @@ std::optional<std::string> lastFormula(const std::string &text) {
   const std::vector<Formula> formulas = formulasOf(text);
   if (formulas.empty())
     return std::nullopt;
-  auto content = [&](size_t k) { return contentOf(text, formulas[k]); };
+  auto content = [&](size_t k) { return conclusionOf(contentOf(text, formulas[k])); };
   size_t first = formulas.size() - 1;
   std::string all = content(first);
   if (all.empty())
@@ -91,6 +82,9 @@ std::optional<std::string> lastFormula(const std::string &text) {
            formula.find_first_not_of(" {", name.size()) == formula.find('^') &&
            formula.find('^') < formula.find('=');
   };
+  if (all.find("\\ne") != all.npos &&
+      among(wordsOf(lastSentence(text.substr(0, formulas[first].before))), {"contradiction"}))
+    return std::nullopt;
   const std::string named = trimmed(all.substr(0, std::min(all.find('='), all.size())));
   const bool sum = isSum(all);
   for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
@@ -121,6 +115,9 @@ std::optional<std::string> lastFormula(const std::string &text) {
       exist[exist.size() - 2] == "there" && exist.back() == "are" && !denies(exist) &&
       !countsParts(things))
     return all;
+  if (things == std::vector<std::string>{"of", "them"} && exist.size() > 1 &&
+      exist[exist.size() - 2] == "there" && exist.back() == "are")
+    return all;
   // "thus $n = 42$ is the smallest such number"
   static const std::set<std::string> superlatives = {"smallest", "largest", "least",  "greatest",
                                                      "only",     "minimum", "maximum"},
@@ -132,14 +129,12 @@ std::optional<std::string> lastFormula(const std::string &text) {
       std::all_of(things.begin() + 3, things.end(),
                   [](const std::string &word) { return nouns.count(word) != 0; }))
     return all;
-  // "adding the areas, $m + n = 3 + 4 = 7$", "the term is given by $a_{10} = 91$"
-  const std::string_view said = lastSentence(prose);
+  // "the term is given by $a_{10} = 91$"
   const bool given =
       exist.size() > 1 &&
       ((exist.back() == "by" && exist[exist.size() - 2] == "given") ||
        (exist.back() == "as" && among({exist[exist.size() - 2]}, {"written", "expressed"})));
-  const bool clause = isParticipleClause(said) && all.find('=') != std::string::npos;
-  if (tail.empty() && endsConstant(all) && (clause || given) && !denies(exist))
+  if (tail.empty() && endsConstant(all) && given && !denies(exist))
     return all;
   // "solving, we find $n = 8$"
   if (tail.empty() && all.find('=') != std::string::npos && exist.size() > 1 &&
@@ -173,27 +168,6 @@ bool isHead(const std::string &text, std::string_view line, const std::string &v
   const int number = std::stoi(value);
   return number == 1 || bare(text) == value ||
          text.find("**" + std::to_string(number - 1) + ".") != text.npos;
-}
-
-// "The slope is therefore 2" as "Therefore, the slope is 2"; "So in 10 years, he will be 45" as "So
-// he will be 45".
-std::string concludingFirst(const std::string &sentence) {
-  for (const std::string_view word : {" therefore ", " thus ", " hence "})
-    if (const size_t at = sentence.find(word);
-        at != sentence.npos && at > 0 && isLetter(sentence[at - 1]) &&
-        !among({wordsOf(sentence.substr(0, at)).back()}, {"and"}) &&
-        std::count(sentence.begin(), sentence.begin() + ptrdiff_t(at), '$') % 2 == 0)
-      return "Therefore, " + sentence.substr(0, at) + sentence.substr(at + word.size() - 1);
-  static const std::set<std::string> times = {"second", "minute", "hour",    "day",     "week",
-                                              "month",  "year",   "seconds", "minutes", "hours",
-                                              "days",   "weeks",  "months",  "years"};
-  const size_t comma = sentence.find(", ", std::min<size_t>(sentence.find(' '), sentence.size()));
-  if (comma == sentence.npos)
-    return sentence;
-  const std::vector<std::string> lead = wordsOf(sentence.substr(0, comma));
-  const bool time = lead.size() > 2 && isConclusion(lead[0]) && among({lead[1]}, {"in", "after"}) &&
-                    times.count(lead.back()) && !among(lead, {"the", "of"});
-  return time ? lead[0] + sentence.substr(comma + 1) : sentence;
 }
 
 } // namespace
@@ -252,7 +226,7 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   });
   if (script || (!formula && (!own.empty() || !isFormula(value) || !isBalanced(value))))
     return std::nullopt;
-  std::string content = formula ? contentOf(value, own[0]) : value;
+  std::string content = formula ? conclusionOf(contentOf(value, own[0])) : value;
   for (size_t k = 1; k < own.size(); ++k) // $x = 2$ or $x = 3$
     if (joins(value, own[k - 1].after, own[k].before))
       content += ", " + contentOf(value, own[k]);
@@ -294,32 +268,20 @@ bool concludes(const std::string &text) {
   return !words.empty() && isConclusion(words[0]);
 }
 
-std::optional<std::string> spoken(const std::string &text, bool concludes) {
-  std::string given = text; // with a hyphen for each sign of minus
-  constexpr std::string_view minus = "\u2212";
-  for (size_t at; (at = given.find(minus)) != given.npos;)
-    given.replace(at, minus.size(), "-");
-  const size_t end = given.find_last_not_of(" \t\r\n*");
-  if (end != std::string::npos && given[end] == '?')
-    return std::nullopt;
+namespace {
+
+// What its last sentence says as it stands.
+std::optional<std::string> spokenAsIs(const std::string &given, bool concludes) {
   // Without the reason, where that does not cut a formula.
   std::string part = given;
   const std::string_view ending = lastSentence(given);
   if (const size_t kept = withoutReason(ending).size(); kept < ending.size()) {
-    if (saysWrong(ending.substr(kept)))
-      return std::nullopt;
     const std::string cut = given.substr(0, given.size() - ending.size() + kept);
     if (std::count(cut.begin(), cut.end(), '$') % 2 == 0 && isBalanced(cut))
       part = cut;
   }
-  const size_t answer = lowerCase(std::string(ending)).find(" answer");
-  {
-    const std::string_view last = lastSentence(part);
-    const std::string other = concludingFirst(std::string(last));
-    part.replace(part.size() - last.size(), last.size(), other);
-  }
   part = withoutBracketedRemark(std::string(withoutExclamation(part)));
-  if (saysTwoThings(part) || (answer != ending.npos && isSupposed(ending.substr(0, answer))))
+  if (saysTwoThings(part))
     return std::nullopt;
   if (auto numbers = statedNumbers(lastSentence(part)))
     return numbers;
@@ -341,6 +303,33 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
   if (number || among(wordsOf(ending), {"contradicts", "contradiction", "contradicting"}))
     return number;
   return plainStatement(part);
+}
+
+} // namespace
+
+std::optional<std::string> spoken(const std::string &text, bool concludes) {
+  std::string given = text; // with a hyphen for each sign of minus
+  constexpr std::string_view minus = "\u2212";
+  for (size_t at; (at = given.find(minus)) != given.npos;)
+    given.replace(at, minus.size(), "-");
+  const size_t end = given.find_last_not_of(" \t\r\n*");
+  if (end != std::string::npos && given[end] == '?')
+    return std::nullopt;
+  const std::string ending(lastSentence(given));
+  const size_t kept = withoutReason(ending).size(), answer = lowerCase(ending).find(" answer");
+  if ((kept < ending.size() && saysWrong(std::string_view(ending).substr(kept))) ||
+      (answer != ending.npos && isSupposed(std::string_view(ending).substr(0, answer))))
+    return std::nullopt;
+  if (auto said = spokenAsIs(given, concludes))
+    return said;
+  for (const std::string_view verdict : {"**Yes**", "**No**", "**True**", "**False**"})
+    if (ending.compare(0, verdict.size(), verdict) == 0) // "**Yes**, since ..."
+      return bare(verdict);
+  given.resize(given.size() - ending.size());
+  for (const std::string &other : asConclusions(ending))
+    if (auto said = spokenAsIs(given + other, concludes))
+      return said;
+  return std::nullopt;
 }
 
 } // namespace m1rt

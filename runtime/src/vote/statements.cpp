@@ -65,7 +65,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
   size_t begin = std::string_view::npos;
   for (const std::string_view verb :
        {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's ", " beträgt ",
-        " must be ", " has to be ", " a total of "}) {
+        " must be ", " has to be ", " will be ", " a total of "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -122,7 +122,11 @@ std::optional<std::string> statedNumber(std::string_view given) {
        (!unit.empty() && unit[0] == ' ' && vote::isMeasureOf(value.substr(0, number), unit)) ||
        unit == "m²" || unit == "m³"))
     return value.substr(0, number);
-  if (wordsOf(value).size() <= 1)
+  const std::vector<std::string> letters = wordsOf(value); // 2i + 3j
+  const bool sum = value.find(" + ") != value.npos || value.find(" - ") != value.npos;
+  if (letters.size() <= 1 ||
+      (sum && std::all_of(letters.begin(), letters.end(),
+                          [](const std::string &word) { return word.size() == 1; })))
     return value;
   // 36π square units
   for (size_t blank = value.find(' '); blank != std::string::npos;
@@ -299,8 +303,10 @@ std::optional<std::string> statedName(std::string_view sentence) {
   const bool dayOrMonth = !words.empty() && !otherWords.count(words.back()) &&
                           (vote::isWeekday(words.back()) || vote::isMonth(words.back()));
   std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
-  if (words.size() > 2 && words[words.size() - 2] == "is" && dayOrMonth && !denies(words) &&
-      last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
+  const bool article = words.size() > 3 && words[words.size() - 2] == "a";
+  const std::string verb = words.size() > 3 ? words[words.size() - 2 - article] : std::string();
+  if (words.size() > 2 && (verb == "is" || verb == "be" || words[words.size() - 2] == "is") &&
+      dayOrMonth && !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
     return last;
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
       last[0] < 'A' || last[0] > 'Z' ||
@@ -494,6 +500,15 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     if (found || n == 0 || joined)
       return std::nullopt;
     const bool share = number.back() == '%' && before.back() == "by";
+    if (vote::isMonth(before.back())) { // the deadline is March 15
+      const std::string date = bare(plain.substr(plain.rfind(' ', i - 2) + 1));
+      return n > 1 && among({before[n - 2]}, {"is", "be", "on"}) && behind.empty()
+                 ? std::optional(date)
+                 : std::nullopt;
+    }
+    const bool remaining = n > 1 && before.back() == "with" &&
+                           among({before[n - 2]}, {"up", "left", "us", "him", "her", "them"});
+    const bool fraction = number.find('/') != number.npos && !behind.empty() && behind[0] == "of";
     const bool amount = n > 2 && before.back() == "of" &&
                         amountNouns().count(before[n - 2]) && // a total of 3
 
@@ -507,12 +522,13 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     // "at 60 km/h", "in 3 hours"
     const bool measured =
         isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
-    if ((references.count(before.back()) && !share && !amount && !measured) ||
-        (vote::changesValue(near) && !amount) ||
+    if ((references.count(before.back()) && !share && !amount && !measured && !remaining) ||
+        (vote::changesValue(near) && !amount && !remaining) ||
         among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
               comparisons) ||
         (!behind.empty() && behind[0] != "every" && !left &&
-         (vote::changesValue(behind[0]) || (behind[0] == "of" && number.back() != '%'))) ||
+         (vote::changesValue(behind[0]) ||
+          (behind[0] == "of" && number.back() != '%' && !fraction))) ||
         (behind.size() > 1 && behind[0] == "is" && properties.count(behind[1])))
       return std::nullopt;
     for (size_t k = 0; k < behind.size(); ++k)
