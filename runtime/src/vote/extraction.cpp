@@ -66,6 +66,11 @@ std::optional<std::string> plainAnswer(const std::string &whole, bool thinking) 
   const std::string lower = lowerCase(behind);
   const bool final = isPlaceholder(box->content) || takesBack(lower) ||
                      lower.find("final answer is $") != std::string::npos;
+  if (!final && lower.find("final answer") != lower.npos &&
+      box->content.find('=') == box->content.npos)
+    if (auto said = announcedAnswer(behind); // a box of a step, and "Final Answer: $5$" behind it
+        said && isFormula(*said) && said->find_first_of("0123456789\\") != said->npos)
+      return said;
   if (final) {
     auto said = announcedAnswer(behind);
     if (!said &&

@@ -10,6 +10,7 @@
 #include "vote/spoken.h"
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 
 namespace m1rt {
@@ -61,6 +62,27 @@ size_t behindGreeting(const std::string &text) {
   return 0;
 }
 
+// Where the last paragraph begins, if it is a note behind the answer: "**Key takeaway:** ...",
+// "---". 0 for others, and where nothing stands before it.
+size_t behindNote(const std::string &text) {
+  static const std::set<std::string> labels = {
+      "note",       "notes",      "remark",      "key takeaway", "takeaway",   "explanation",
+      "reference",  "references", "sources",     "tip",          "confidence", "disclaimer",
+      "key points", "reasoning",  "key concept", "caution"};
+  constexpr size_t longest = 600;
+  const size_t paragraph = text.rfind("\n\n");
+  if (paragraph == text.npos || text.size() - paragraph > longest)
+    return 0;
+  const std::string_view last = std::string_view(text).substr(paragraph + 2);
+  if (last.find_first_not_of("-*_= \n") == last.npos)
+    return paragraph;
+  const size_t first = last.find_first_not_of("*_#> "), end = last.find(':');
+  if (first == last.npos || end == last.npos || end < first)
+    return 0;
+  const std::string label = lowerCase(bare(last.substr(first, end - first)));
+  return labels.count(label) ? paragraph : 0;
+}
+
 } // namespace
 
 std::string ownTurn(const std::string &whole) {
@@ -87,7 +109,7 @@ std::string ownTurn(const std::string &whole) {
         text.compare(text.size() - mark.size(), mark.size(), mark) == 0)
       text = trimmed(text.substr(0, text.size() - mark.size()));
   for (int sentences = 0; sentences < 4; ++sentences)
-    if (const size_t kept = behindGreeting(text))
+    if (const size_t kept = std::max(behindGreeting(text), behindNote(text)))
       text = trimmed(text.substr(0, kept));
   return text;
 }
@@ -125,11 +147,14 @@ constexpr std::pair<std::string_view, std::string_view> kThoughts[] = {
     {"<thought>", "</thought>"}, {"<reasoning>", "</reasoning>"},
     {"[THINK]", "[/THINK]"},     {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"}};
 
-// Where a model that has answered goes on with a question of its own; npos where it does not.
+// Where a model that has answered ends its turn or goes on with a question of its own; npos where it
+// does not.
 size_t nextQuestion(const std::string &text) {
   auto next = [&](size_t from) {
     size_t first = std::string::npos;
-    for (const std::string_view head : {"\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:"})
+    for (const std::string_view head :
+         {"\nQuestion:", "\nQ:", "\nProblem:", "\nHuman:", "\nUser:", "<|eot_id|>", "<|im_end|>",
+          "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<end_of_turn>"})
       first = std::min(first, text.find(head, from));
     return first;
   };
@@ -150,7 +175,20 @@ size_t nextQuestion(const std::string &text) {
 
 namespace {
 
-// Without what is struck out: "~~9~~ 8".
+// Without the annotations of a calculator: "48+24 = <<48+24=72>>72".
+std::string withoutAnnotations(const std::string &text) {
+  std::string kept;
+  size_t from = 0;
+  for (size_t open; (open = text.find("<<", from)) != text.npos;) {
+    const size_t close = text.find_first_not_of("0123456789+-*/=.,()% ", open + 2);
+    const bool closes = close != text.npos && text.compare(close, 2, ">>") == 0;
+    kept.append(text, from, (closes ? open : open + 2) - from);
+    from = closes ? close + 2 : open + 2;
+  }
+  return from ? kept.append(text, from) : text;
+}
+
+// Without what is struck out, "~~9~~ 8", and without annotations.
 std::string withoutStruck(const std::string &text) {
   constexpr std::string_view sign = "~~";
   std::string kept;
@@ -163,7 +201,9 @@ std::string withoutStruck(const std::string &text) {
     kept.append(text, from, (oneLine ? open : close) - from);
     from = oneLine ? close + sign.size() : close;
   }
-  return from ? kept.append(text, from) : text;
+  if (from)
+    kept.append(text, from);
+  return withoutAnnotations(from ? kept : text);
 }
 
 } // namespace

@@ -298,7 +298,9 @@ std::optional<std::string> computedStatement(const std::string &sentence, const 
   static const std::set<std::string> general = {"a",  "an",   "any", "some", "no",
                                                 "if", "what", "how", "here", "and"};
   const std::string lead = sentence.substr(0, value.begin), rest = sentence.substr(value.end);
-  const Words before = wordsOf(lead), behind = wordsOf(rest);
+  Words before = wordsOf(lead), behind = wordsOf(rest);
+  if (rest.find(" May") != rest.npos) // the month
+    behind.erase(std::remove(behind.begin(), behind.end(), "may"), behind.end());
   const bool restates = source == Source::result,
              shared = before.size() > 1 && (before[0] == "each" || before[0] == "every") &&
                       before[1] != "of";

@@ -93,8 +93,9 @@ bool countsParts(const std::vector<std::string> &words) {
 
 bool isConclusion(const std::string &word) {
   static const std::set<std::string> conclusions = {
-      "so",           "thus",    "hence",      "therefore",  "finally",
-      "consequently", "overall", "altogether", "ultimately", "accordingly"};
+      "donc",     "portanto",     "quindi",  "dunque",     "somit",      "daher",
+      "folglich", "ergo",         "so",      "thus",       "hence",      "therefore",
+      "finally",  "consequently", "overall", "altogether", "ultimately", "accordingly"};
   return conclusions.count(word) != 0;
 }
 
@@ -126,7 +127,8 @@ bool announces(std::string_view prose) {
   static const std::set<std::string> last = {
       "is",       "are",    "equals",  "gives",     "get",      "obtain", "have",
       "thus",     "hence",  "so",      "therefore", "answer",   "total",  "yields",
-      "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals"};
+      "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals",
+      "es",       "est",    "ist",     "lautet"};
   static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
   static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
                                                 "result", "value",  "average", "probability"};
@@ -178,6 +180,8 @@ bool announces(std::string_view prose) {
          (words.back() == "of" && amounts.count(before) && words.size() > 2 &&
           (words[words.size() - 3] == "a" || words[words.size() - 3] == "an" ||
            words[words.size() - 3] == "final")) ||
+         (prose[end] == ',' && // "has exactly one solution, x = 16"
+          among({words.back()}, {"solution", "solutions", "answer", "root", "roots"})) ||
          (prose[end] == ':' && !among(words, {"given", "consider", "where", "need"}));
 }
 
@@ -317,8 +321,8 @@ std::string_view withoutReason(std::string_view part) {
   // ", so we are done" is a reason, ", so x = 3" is none
   const std::string last(part.substr(part.rfind(' ', end - (end > 0)) + 1));
   const bool numeral = vote::numeralsForWords(bare(last)).has_value(); // ", so it is zero"
-  for (const std::string_view begins :
-       {", so ", ", though ", ", although ", ", but this ", ", but that "})
+  for (const std::string_view begins : {", so ", ", including ", ", counting ", ", though ",
+                                        ", although ", ", but this ", ", but that "})
     if (const size_t at = part.find(begins);
         at != std::string_view::npos &&
         part.find_first_of("0123456789$\\=", at) == std::string_view::npos && !numeral)

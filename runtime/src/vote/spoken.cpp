@@ -119,14 +119,15 @@ std::optional<std::string> lastFormula(const std::string &text) {
       exist[exist.size() - 2] == "there" && exist.back() == "are")
     return all;
   // "thus $n = 42$ is the smallest such number"
-  static const std::set<std::string> superlatives = {"smallest", "largest", "least",  "greatest",
-                                                     "only",     "minimum", "maximum"},
-                                     nouns = {"such",  "possible", "positive", "number", "integer",
-                                              "value", "solution", "answer",   "prime",  "one"};
-  if (things.size() > 3 && things[0] == "is" && things[1] == "the" &&
-      superlatives.count(things[2]) && exist.size() == 1 && isConclusion(exist[0]) &&
-      all.find('=') != std::string::npos &&
-      std::all_of(things.begin() + 3, things.end(),
+  static const std::set<std::string> nouns = {
+      "smallest", "largest",  "least",    "greatest", "only",       "minimum",  "maximum",
+      "unique",   "required", "desired",  "final",    "correct",    "such",     "possible",
+      "positive", "number",   "integer",  "value",    "solution",   "answer",   "prime",
+      "one",      "root",     "to",       "of",       "the",        "equation", "system",
+      "problem",  "given",    "original", "real",     "inequality", "function"};
+  if (things.size() > 2 && things[0] == "is" && (things[1] == "the" || things[1] == "our") &&
+      exist.size() == 1 && isConclusion(exist[0]) && all.find('=') != std::string::npos &&
+      std::all_of(things.begin() + 2, things.end(),
                   [](const std::string &word) { return nouns.count(word) != 0; }))
     return all;
   // "the term is given by $a_{10} = 91$"

@@ -24,6 +24,17 @@ size_t numberLength(std::string_view text, size_t at) {
   while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
                         isDigit(i + 1)))
     ++i;
+  // 12 1/2
+  if (size_t k = i + 1; i > at && isDigit(i - 1) && i < text.size() && text[i] == ' ' &&
+                        text.substr(at, i - at).find_first_of("/.") == text.npos && isDigit(k)) {
+    while (isDigit(k))
+      ++k;
+    if (k < text.size() && text[k] == '/' && isDigit(k + 1)) {
+      for (++k; isDigit(k);)
+        ++k;
+      i = k;
+    }
+  }
   const size_t percent = text.compare(i, 1, "%") == 0 ? 1 : text.compare(i, 2, " %") == 0 ? 2 : 0;
   return i + percent - at;
 }
@@ -330,7 +341,9 @@ std::optional<std::string> pickedLetter(std::string_view sentence) {
                                   "corresponds", "correspond", "guess"});
   const bool chosen =
       (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
-      (words[0] == "i" && before == "with" && among(words, {"go"})) ||
+      (before == "with" && words[words.size() - 3] == "go" && among(words, {"i"})) ||
+      (among({before}, {"option", "choice"}) && words[words.size() - 3] == "is" &&
+       among(words, {"answer"})) ||
       (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
   const bool right = before == "is" && end[end.size() - 2] == '(' &&
                      among({words.begin(), words.end() - 2}, {"correct", "right"});
@@ -494,7 +507,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
                                    behind = wordsOf(plain.substr(i + length));
     const std::string number = plain.substr(i, length);
     const bool joined = (i > 0 && plain[i - 1] != ' ') ||
-                        (i + length < plain.size() &&
+                        (i + length < plain.size() && plain.compare(i + length, 2, "°") != 0 &&
                          std::string_view(" .,").find(plain[i + length]) == std::string_view::npos);
     const size_t n = before.size();
     if (found || n == 0 || joined)
@@ -508,11 +521,13 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     }
     const bool remaining = n > 1 && before.back() == "with" &&
                            among({before[n - 2]}, {"up", "left", "us", "him", "her", "them"});
-    const bool fraction = number.find('/') != number.npos && !behind.empty() && behind[0] == "of";
-    const bool amount = n > 2 && before.back() == "of" &&
-                        amountNouns().count(before[n - 2]) && // a total of 3
-
-                        (before[n - 3] == "a" || before[n - 3] == "an");
+    const bool fraction = !behind.empty() && behind[0] == "of" &&
+                          (number.find('/') != number.npos || // of the cake, of them
+                           (behind.size() == 2 && behind[1] == "them"));
+    const bool amount = // a total of 3, a grand total of 3
+        n > 2 && before.back() == "of" && amountNouns().count(before[n - 2]) &&
+        among({before.begin() + ptrdiff_t(n - std::min<size_t>(n, 4)), before.end() - 2},
+              {"a", "an"});
     // "So Ann, who is left, has 3": only words beside the number change it.
     const std::string near =
         n > 1 && before[n - 2] != "to" ? before[n - 2] + " " + before[n - 1] : before[n - 1];
