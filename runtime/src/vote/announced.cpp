@@ -121,7 +121,8 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
     const size_t above = begin > 1 ? text.rfind('\n', begin - 2) + 1 : 0; // the line above
     if (line[0] == '-' && begin > 0 && text[above] == '-')                // one item of several
       return std::nullopt;
-    if (!named || value.empty() || vote::changesValue(name))
+    if (!named || value.empty() ||
+        (vote::changesValue(name) && value.back() != '%' && !amountNouns().count(words.back())))
       return std::nullopt;
     const size_t blank = value.find(' ');
     return isFormula(value) || (blank != std::string::npos && vote::isUnit(value.substr(blank)))

@@ -26,11 +26,8 @@ bool saysHow(const std::vector<std::string> &clause) {
 
 // "So in 10 years"
 bool saysWhen(const std::vector<std::string> &clause) {
-  static const std::set<std::string> times = {"second", "minute", "hour",    "day",     "week",
-                                              "month",  "year",   "seconds", "minutes", "hours",
-                                              "days",   "weeks",  "months",  "years"};
   return clause.size() > 2 && isConclusion(clause[0]) && among({clause[1]}, {"in", "after"}) &&
-         times.count(clause.back()) && !among(clause, {"the", "of"});
+         isTimeUnit(clause.back()) && !among(clause, {"the", "of"});
 }
 
 } // namespace
@@ -100,9 +97,25 @@ std::vector<std::string> asConclusions(const std::string &sentence) {
       if (const size_t last = sentence.rfind(", "); !isInFormula(sentence, last))
         all.push_back("So" + sentence.substr(last + 1));
   }
+  // "This can be done in 12 ways."
+  const size_t in = sentence.rfind(" in "), last = sentence.find_last_not_of(" .*");
+  if (in != sentence.npos && last != sentence.npos && last > 4 &&
+      sentence.compare(last - 4, 5, " ways") == 0 &&
+      among(wordsOf(sentence.substr(0, in)), {"can", "be"}) &&
+      !denies(wordsOf(sentence.substr(0, in))))
+    all.push_back("So there are " + sentence.substr(in + 4));
+  if (lower.compare(0, 14, "there will be ") == 0)
+    all.push_back("So " + sentence.substr(first));
+  // "So each of the 4 children gets 3."
+  if (const size_t each = sentence.find("ach of the "); each != sentence.npos)
+    if (const size_t noun = sentence.find_first_not_of("0123456789", each + 11);
+        noun != sentence.npos && noun > each + 11 && sentence[noun] == ' ')
+      if (const size_t end = sentence.find(' ', noun + 1); end != sentence.npos)
+        all.push_back(sentence.substr(0, each + 3) + " one" + sentence.substr(end));
   // "It is 1 to 4, i.e. 1:4." "It takes its maximum value, which is 12."
-  for (const std::string_view again : {", i.e. ", ", i.e., ", " i.e. ", ", that is, ", ", namely ",
-                                       ", which rounds to ", " rounds to ", ", which is "})
+  for (const std::string_view again :
+       {", i.e. ", ", i.e., ", " i.e. ", ", that is, ", ", namely ", ", which rounds to ",
+        ", which rounds up to ", ", which rounds down to ", " rounds to ", ", which is "})
     if (const size_t at = sentence.rfind(again);
         at != sentence.npos && !isInFormula(sentence, at)) {
       const std::vector<std::string> before = wordsOf(sentence.substr(0, at));

@@ -362,6 +362,12 @@ std::optional<std::string> plainStatement(std::string_view text) {
     said.erase(purpose);
   if (value->time)
     subject.erase(std::remove(subject.begin(), subject.end(), "should"), subject.end());
+  // Any verb may lead to the number that ends a derivation, of what will be and of a total.
+  const Words around = wordsOf(sentence);
+  const bool ends = !result.empty() || among(around, {"will", "altogether"}) ||
+                    sentence.find("in total") != sentence.npos ||
+                    sentence.find("in all") != sentence.npos;
+  const bool says = ends && !value->formula && !value->time && before.size() > 1;
   const bool needs = so && !before.empty() && among({before.back()}, {"need", "needs"});
   const bool concludes = !before.empty() && isConclusion(before[0]);
   if (concludes)
@@ -379,7 +385,9 @@ std::optional<std::string> plainStatement(std::string_view text) {
   if (subject.empty() || kind || general.count(subject[0]) || subject[0].size() == 1 ||
       saysMore(subject) || saysMore(said) ||
       (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
-      !(needs || leads(before, value->time)))
+      !(needs || leads(before, value->time) ||
+        (says && (!isReference(before.back()) ||
+                  (before.back() == "in" && !behind.empty() && isTimeUnit(behind[0]))))))
     return std::nullopt;
   if (const bool half = value->time && !behind.empty(); half) {
     const std::string &named = behind[0]; // PM, p.m.

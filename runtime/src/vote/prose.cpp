@@ -91,6 +91,22 @@ bool countsParts(const std::vector<std::string> &words) {
                {"cases", "unknowns", "equations", "steps", "conditions", "variables"});
 }
 
+bool isReference(const std::string &word) {
+  static const std::set<std::string> references = {
+      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
+      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
+      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
+      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
+  return references.count(word) != 0;
+}
+
+bool isTimeUnit(const std::string &word) {
+  static const std::set<std::string> units = {"second", "minute", "hour",    "day",     "week",
+                                              "month",  "year",   "seconds", "minutes", "hours",
+                                              "days",   "weeks",  "months",  "years"};
+  return units.count(word) != 0;
+}
+
 bool isConclusion(const std::string &word) {
   static const std::set<std::string> conclusions = {
       "donc",     "portanto",     "quindi",  "dunque",     "somit",      "daher",
@@ -132,9 +148,9 @@ bool announces(std::string_view prose) {
   static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
   static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
                                                 "result", "value",  "average", "probability"};
-  static const std::set<std::string> told = {"find",  "see",    "conclude", "have",
-                                             "get",   "obtain", "follows",  "implies",
-                                             "shows", "deduce", "means",    "found"};
+  static const std::set<std::string> told = {"find",   "see",     "conclude", "have",  "get",
+                                             "obtain", "follows", "implies",  "shows", "deduce",
+                                             "means",  "found",   "clear"};
   constexpr std::string_view comma = "，";
   for (bool more = true; more;) {
     more = false;
@@ -169,7 +185,10 @@ bool announces(std::string_view prose) {
     return false;
   const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
   const size_t end = prose.find_last_not_of(" \n");
-  return last.count(words.back()) ||
+  if (among(words, {"formula"}) && !isConclusion(words[0])) // what is known
+    return false;
+  return last.count(words.back()) || isConclusion(words.back()) ||
+         (words.back() == "s" && among({before}, {"that", "it"})) ||
          (words.back() == "to" &&
           (before == "equal" || before == "simplifies" || before == "evaluates")) ||
          (words.back() == "as" && before == "factors") ||
@@ -182,7 +201,8 @@ bool announces(std::string_view prose) {
            words[words.size() - 3] == "final")) ||
          (prose[end] == ',' && // "has exactly one solution, x = 16"
           among({words.back()}, {"solution", "solutions", "answer", "root", "roots"})) ||
-         (prose[end] == ':' && !among(words, {"given", "consider", "where", "need"}));
+         (prose[end] == ':' &&
+          !among(words, {"given", "consider", "where", "need", "look", "recall"}));
 }
 
 bool closes(const std::vector<std::string> &words) {
@@ -332,10 +352,16 @@ std::string_view withoutReason(std::string_view part) {
 
 std::string_view withoutExclamation(std::string_view sentence) {
   const size_t last = sentence.find_last_not_of(" \t\r\n*_`");
-  if (last == sentence.npos || last == 0 || sentence[last] != '!' || sentence[last - 1] == '!' ||
-      among(wordsOf(sentence), {"ways", "permutations", "arrangements", "orders", "orderings"}))
+  if (last == sentence.npos || last == 0 || sentence[last] != '!' || sentence[last - 1] == '!')
     return sentence;
-  return sentence.substr(0, last);
+  size_t begin = last;
+  while (begin > 0 && isDigit(sentence[begin - 1]))
+    --begin;
+  constexpr size_t digits = 2; // nobody leaves the factorial of more than 20 as it is
+  const std::string number(sentence.substr(begin, last - begin));
+  return number.empty() || number.size() > digits || (number.size() == digits && number > "20")
+             ? sentence.substr(0, last)
+             : sentence;
 }
 
 std::string bare(std::string_view part) {

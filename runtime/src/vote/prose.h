@@ -20,8 +20,8 @@ bool joins(const std::string &text, size_t begin, size_t end);
 // Without what only says why or to whom behind a comma or in brackets: ", as desired", "because …".
 std::string_view withoutReason(std::string_view part);
 
-// Without the exclamation mark that ends a sentence, outside its formulas: "42!", but "5!." and
-// "the number of ways is 5!" are factorials.
+// Without the exclamation mark that ends a sentence, outside its formulas: "42!", but 5! is a
+// factorial.
 std::string_view withoutExclamation(std::string_view sentence);
 
 // Without blanks, quotation marks and the signs of bold text and code around it, and the
@@ -42,6 +42,12 @@ bool denies(const std::vector<std::string> &words);
 // Whether a number before these counts parts of what is being done, and is no answer: "3 cases",
 // but not "12 numbers that meet both conditions".
 bool countsParts(const std::vector<std::string> &words);
+
+// Whether a number behind this word is that of something else: "case 3", "by 3", "in 1998".
+bool isReference(const std::string &word);
+
+// "hour", "days"
+bool isTimeUnit(const std::string &word);
 
 // Whether a sentence that begins with this word is a conclusion.
 bool isConclusion(const std::string &word);

@@ -319,6 +319,15 @@ std::optional<std::string> statedName(std::string_view sentence) {
   if (words.size() > 2 && (verb == "is" || verb == "be" || words[words.size() - 2] == "is") &&
       dayOrMonth && !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
     return last;
+  // So Alice is the tallest.
+  const size_t n = words.size();
+  if (n == 5 && isConclusion(words[0]) && words[2] == "is" && words[3] == "the" &&
+      (words[4] == "winner" ||
+       (words[4].size() > 3 && words[4].compare(words[4].size() - 3, 3, "est") == 0))) {
+    const size_t name = sentence.find(' ') + 1;
+    if (sentence[name] >= 'A' && sentence[name] <= 'Z' && words[1].size() > 1)
+      return std::string(sentence.substr(name, words[1].size()));
+  }
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
       last[0] < 'A' || last[0] > 'Z' ||
       !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
@@ -459,11 +468,6 @@ std::optional<std::string> statedNone(std::string_view sentence) {
 }
 
 std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
-  static const std::set<std::string> references = {
-      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
-      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
-      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
-      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
   static const std::set<std::string> actions = {
       "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
       "choose", "let",      "suppose",  "assume", "substitute", "split"};
@@ -520,7 +524,8 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
                  : std::nullopt;
     }
     const bool remaining = n > 1 && before.back() == "with" &&
-                           among({before[n - 2]}, {"up", "left", "us", "him", "her", "them"});
+                           among({before[n - 2]}, {"up", "left", "us", "him", "her", "them",
+                                                   "started", "starts", "began", "begins"});
     const bool fraction = !behind.empty() && behind[0] == "of" &&
                           (number.find('/') != number.npos || // of the cake, of them
                            (behind.size() == 2 && behind[1] == "them"));
@@ -537,11 +542,14 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     // "at 60 km/h", "in 3 hours"
     const bool measured =
         isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
-    if ((references.count(before.back()) && !share && !amount && !measured && !remaining) ||
+    const bool reduced = // after the discount
+        behind.size() > 1 &&
+        among({behind.back()}, {"discount", "discounts", "tax", "taxes", "tip", "sale", "coupon"});
+    if ((isReference(before.back()) && !share && !amount && !measured && !remaining) ||
         (vote::changesValue(near) && !amount && !remaining) ||
         among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
               comparisons) ||
-        (!behind.empty() && behind[0] != "every" && !left &&
+        (!behind.empty() && behind[0] != "every" && !left && !reduced &&
          (vote::changesValue(behind[0]) ||
           (behind[0] == "of" && number.back() != '%' && !fraction))) ||
         (behind.size() > 1 && behind[0] == "is" && properties.count(behind[1])))
@@ -550,7 +558,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       if (comparisons.count(behind[k]) && !(behind[k] == "every" && k < 2) &&
           !(behind[k] == "each" && k < 3))
         return std::nullopt;
-    if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+    if (!left && !reduced && among(behind, {"left", "right", "dozen", "before", "after"}))
       return std::nullopt;
     if (makes && (behind.size() > 2 || among(behind, {"times"}))) // that's 3 times what we need
       return std::nullopt;
