@@ -144,7 +144,8 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
   const bool several = top != text.npos && text.substr(above, top - above).find(": ") != text.npos;
   constexpr size_t longest = 6;
   const bool amount =
-      !label.empty() && label.size() < longest && !denies(label) &&
+      !label.empty() && label.size() < longest && line.find_first_of("\\{$") > colon &&
+      !denies(label) &&
       (amountNouns().count(label[0]) || amountNouns().count(label.back()) || label[0] == "total") &&
       (!several || label[0] == "total" || line.find('=', colon) != line.npos);
   if (amount && line.find('=', colon) != line.npos) {

@@ -14,20 +14,70 @@ bool isInFormula(const std::string &sentence, size_t at) {
   return std::count(sentence.begin(), sentence.begin() + std::ptrdiff_t(at), '$') % 2 != 0;
 }
 
+bool isParticiple(const std::string &word) {
+  return word.size() > 4 && word.compare(word.size() - 3, 3, "ing") == 0;
+}
+
 // "Adding the areas", "By symmetry": a clause that says how something was found.
 bool saysHow(const std::vector<std::string> &clause) {
   static const std::set<std::string> supposing = {
       "considering", "assuming", "supposing", "letting", "noting", "recalling",
-      "trying",      "checking", "choosing",  "meaning", "during"};
+      "trying",      "checking", "choosing",  "meaning", "during", "inequality"};
   const std::string &first = clause[0];
-  const bool participle = first.size() > 4 && first.compare(first.size() - 3, 3, "ing") == 0;
-  return (participle || first == "by") && !denies(clause) && !among(clause, supposing);
+  return (isParticiple(first) || first == "by") && !denies(clause) && !among(clause, supposing);
 }
 
-// "So in 10 years"
+// "In 10 years", "after giving 3 away"
 bool saysWhen(const std::vector<std::string> &clause) {
-  return clause.size() > 2 && isConclusion(clause[0]) && among({clause[1]}, {"in", "after"}) &&
-         isTimeUnit(clause.back()) && !among(clause, {"the", "of"});
+  if (clause.size() < 2 || !among({clause[0]}, {"in", "after"}) || among(clause, {"the", "of"}))
+    return false;
+  return isTimeUnit(clause.back()) || (clause[0] == "after" && isParticiple(clause[1]));
+}
+
+// Behind the phrase that a sentence concludes with: "It follows that", "in summary,"; 0 for others.
+size_t behindPhrase(const std::string &lower) {
+  constexpr std::string_view phrases[] = {"it follows that ",
+                                          "it turns out that ",
+                                          "this means that ",
+                                          "this means ",
+                                          "that means that ",
+                                          "that means ",
+                                          "which means that ",
+                                          "which means ",
+                                          "this implies that ",
+                                          "this shows that ",
+                                          "this tells us that ",
+                                          "this tells us ",
+                                          "we conclude that ",
+                                          "we see that ",
+                                          "we find that ",
+                                          "we found that ",
+                                          "we can see that ",
+                                          "we can conclude that ",
+                                          "in the end, ",
+                                          "all told, ",
+                                          "in all, ",
+                                          "all in all, ",
+                                          "por lo tanto, ",
+                                          "as a result, ",
+                                          "in conclusion, ",
+                                          "in summary, ",
+                                          "to summarize, ",
+                                          "to sum up, ",
+                                          "in other words, ",
+                                          "in short, ",
+                                          "putting it all together, "};
+  for (const std::string_view phrase : phrases)
+    if (lower.compare(0, phrase.size(), phrase) == 0)
+      return phrase.size();
+  return 0;
+}
+
+// Whether it begins with "this gives" and the like.
+bool resultsIn(const std::string &sentence) {
+  const std::vector<std::string> words = wordsOf(sentence);
+  return words.size() > 1 && among({words[0]}, {"this", "that", "which"}) &&
+         among({words[1]}, {"leaves", "gives", "yields", "equals"});
 }
 
 } // namespace
@@ -42,61 +92,30 @@ std::vector<std::string> asConclusions(const std::string &sentence) {
         at != sentence.npos && at > 0 && isLetter(sentence[at - 1]) && !isInFormula(sentence, at) &&
         wordsOf(sentence.substr(0, at)).back() != "and")
       all.push_back("Therefore, " + sentence.substr(0, at) + sentence.substr(at + word.size() - 1));
-  const size_t first = std::min(sentence.find_first_not_of(" *_"), sentence.size());
-  // "It follows that there are 12."
-  const std::string lower = lowerCase(sentence.substr(first, 40));
-  for (const std::string_view lead : {"it follows that ",
-                                      "it turns out that ",
-                                      "this means that ",
-                                      "this means ",
-                                      "that means that ",
-                                      "that means ",
-                                      "which means that ",
-                                      "which means ",
-                                      "this implies that ",
-                                      "this shows that ",
-                                      "this tells us that ",
-                                      "this tells us ",
-                                      "we conclude that ",
-                                      "we see that ",
-                                      "we find that ",
-                                      "we found that ",
-                                      "we can conclude that ",
-                                      "we can see that ",
-                                      "in the end, ",
-                                      "all told, ",
-                                      "in all, ",
-                                      "all in all, ",
-                                      "por lo tanto, ",
-                                      "as a result, ",
-                                      "in conclusion, ",
-                                      "in summary, ",
-                                      "to summarize, ",
-                                      "in other words, ",
-                                      "in short, ",
-                                      "putting it all together, ",
-                                      "this leaves ",
-                                      "that leaves ",
-                                      "this gives ",
-                                      "that gives "})
-    if (lower.compare(0, lead.size(), lead) == 0) {
-      const bool verb = lead.substr(0, 2) == "th" && lead.find(" means") == lead.npos &&
-                        lead.find("that ", 5) == lead.npos && lead.find(" tells") == lead.npos;
-      const size_t kept = verb ? first : first + lead.size(); // so that leaves 12
-      all.push_back("So " + lowerCase(sentence.substr(kept, 1)) + sentence.substr(kept + 1));
-      break;
-    }
-  // "Since half are gone, 12 are left." "Adding them, we get 12."
+  size_t first = std::min(sentence.find_first_not_of(" *_"), sentence.size());
+  constexpr size_t longest = 40; // of a phrase
+  const std::string lower = lowerCase(sentence.substr(first, longest));
+  if (const size_t behind = behindPhrase(lower))
+    all.push_back("So " + lowerCase(sentence.substr(first + behind, 1)) +
+                  sentence.substr(first + behind + 1));
+  if (resultsIn(lower))
+    all.push_back("So " + sentence.substr(first));
+  // "Since half are gone, 12 are left." "Adding them, we get 12." "So, in 10 years, he is 12."
+  const size_t word = std::min(sentence.find_first_of(", ", first), sentence.size());
+  if (isConclusion(lowerCase(sentence.substr(first, word - first))))
+    first = std::min(sentence.find_first_not_of(", ", word), sentence.size());
   if (const size_t comma = sentence.find(", ", first); comma != sentence.npos) {
     const std::vector<std::string> clause = wordsOf(sentence.substr(first, comma - first));
-    if (!clause.empty() && saysWhen(clause))
-      all.push_back("So" + sentence.substr(comma + 1));
-    else if (!clause.empty() && saysHow(clause) && !isInFormula(sentence, comma))
-      all.push_back("So" + sentence.substr(comma + 1));
-    else if (!clause.empty() && among({clause[0]}, {"since", "because"}))
-      if (const size_t last = sentence.rfind(", "); !isInFormula(sentence, last))
-        all.push_back("So" + sentence.substr(last + 1));
+    const bool reason = !clause.empty() && among({clause[0]}, {"since", "because"});
+    const size_t end = reason ? sentence.rfind(", ") : comma;
+    if (!clause.empty() && (reason || saysWhen(clause) || saysHow(clause)) &&
+        !isInFormula(sentence, end))
+      all.push_back("So" + sentence.substr(end + 1));
   }
+  // "He gave 3 away, leaving 12."
+  for (const std::string_view verb : {", leaving ", ", making "})
+    if (const size_t at = sentence.rfind(verb); at != sentence.npos && !isInFormula(sentence, at))
+      all.push_back("So that leaves " + sentence.substr(at + verb.size()));
   // "This can be done in 12 ways."
   const size_t in = sentence.rfind(" in "), last = sentence.find_last_not_of(" .*");
   if (in != sentence.npos && last != sentence.npos && last > 4 &&

@@ -41,7 +41,12 @@ std::string withoutCommands(const std::string &latex) {
 }
 
 // "15 - 7 = 8 apples" as "8 apples": of numbers that are computed what they come to.
-std::string withoutSteps(const std::string &sentence) {
+std::string withoutSteps(std::string sentence) {
+  for (const auto &[sign, plain] :
+       {std::pair<std::string_view, char>{"×", '*'}, {"·", '*'}, {"÷", '/'}})
+    for (size_t at; (at = sentence.find(sign)) != sentence.npos;)
+      sentence.replace(at, sign.size(), 1, plain);
+
   auto skip = [&](size_t at) {
     while (at < sentence.size() && sentence[at] == ' ')
       ++at;
@@ -250,8 +255,10 @@ bool leads(Words words, bool time) {
 bool isRemainder(const OnlyValue &value, const Words &behind) {
   constexpr size_t most = 3;
   const bool share = value.content.back() == '%' && behind.size() > 2 && behind[0] == "of";
-  return value.begin == 0 && !behind.empty() && (share || behind.size() <= most) &&
-         among({behind.back()}, {"remains", "remain"});
+  const bool left = behind.size() > 1 && behind.back() == "left" &&
+                    among({behind[behind.size() - 2]}, {"are", "is", "were"});
+  return !behind.empty() && (share || behind[0] != "of") && (share || behind.size() <= most) &&
+         (left || among({behind.back()}, {"remains", "remain"}));
 }
 
 // Without "every day", "per hour" and "a week", which say how long.
@@ -353,7 +360,8 @@ std::optional<std::string> plainStatement(std::string_view text) {
   if (before.size() > mostBefore || behind.size() > mostBehind ||
       (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
     return std::nullopt;
-  if (!value->formula && isRemainder(*value, behind) && !saysMore(behind))
+  if (!value->formula && isRemainder(*value, behind) && !saysMore(behind) &&
+      (value->begin == 0 || (before.size() == 1 && isConclusion(before[0]))))
     return value->content;
   Words said = withoutPeriods(behind), subject = before;
   static const std::set<std::string> shares = {"a", "an", "each", "every", "any"};
@@ -376,7 +384,7 @@ std::optional<std::string> plainStatement(std::string_view text) {
       !value->time)
     return std::nullopt; // onlyNumber() knows why
   if (before.size() == 2 && before[0] == "there" && before[1] == "are" && !said.empty() &&
-      among({said.back()}, {"left", "remaining", "total", "altogether"}) && !saysMore(said))
+      among(said, {"left", "remaining", "total", "altogether"}) && !saysMore(said))
     return value->content;
   if (subject.size() > 3 && subject[0] == "each" && subject[1] == "of") // each of them
     subject.erase(subject.begin());

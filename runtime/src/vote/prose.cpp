@@ -262,6 +262,9 @@ bool saysWrong(std::string_view behind) {
 }
 
 bool saysWrongOf(std::string_view said, std::string_view behind) {
+  constexpr size_t longest = 24; // \text{(B)}
+  if (said.size() > longest || std::none_of(said.begin(), said.end(), isLetter))
+    return saysWrong(behind);
   const std::string value = lowerCase(bare(said));
   const std::vector<std::string> words = wordsOf(value);
   const bool letter = words.size() <= 2 && !words.empty() && words.back().size() == 1 &&
@@ -341,8 +344,8 @@ std::string_view withoutReason(std::string_view part) {
   // ", so we are done" is a reason, ", so x = 3" is none
   const std::string last(part.substr(part.rfind(' ', end - (end > 0)) + 1));
   const bool numeral = vote::numeralsForWords(bare(last)).has_value(); // ", so it is zero"
-  for (const std::string_view begins : {", so ", ", including ", ", counting ", ", though ",
-                                        ", although ", ", but this ", ", but that "})
+  for (const std::string_view begins : {" – ", " — ", ": ", ", so ", ", including ", ", counting ",
+                                        ", though ", ", although ", ", but this ", ", but that "})
     if (const size_t at = part.find(begins);
         at != std::string_view::npos &&
         part.find_first_of("0123456789$\\=", at) == std::string_view::npos && !numeral)

@@ -245,6 +245,9 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   const bool says = named ? formula || statedEquation("so " + content) // x = 7, or 3 + 4 = 7
                           : formula && (chain || !hasLetters(name)) &&
                                 !hasLetters(content.substr(content.rfind('=')));
+  if (says && chain && endsConstant(content) && content.find(", ") == content.npos &&
+      !among(wordsOf(content), {"or", "and", "quad", "text"})) // A = \int_0^3 x dx = \frac{9}{2}
+    return trimmed(content.substr(content.rfind('=') + 1));
   return says ? std::optional(content) : std::nullopt;
 }
 
@@ -326,6 +329,10 @@ std::optional<std::string> spoken(const std::string &text, bool concludes) {
   for (const std::string_view verdict : {"**Yes**", "**No**", "**True**", "**False**"})
     if (ending.compare(0, verdict.size(), verdict) == 0) // "**Yes**, since ..."
       return bare(verdict);
+  if (concludes && ending.size() == given.size() && given.size() > 1 && isLetter(given[0]) &&
+      isLetter(given[1]))
+    if (auto said = spokenAsIs("So " + given, concludes))
+      return said;
   given.resize(given.size() - ending.size());
   for (const std::string &other : asConclusions(ending))
     if (auto said = spokenAsIs(given + other, concludes))
