@@ -77,7 +77,7 @@ size_t behindPhrase(const std::string &lower) {
 bool resultsIn(const std::string &sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
   return words.size() > 1 && among({words[0]}, {"this", "that", "which"}) &&
-         among({words[1]}, {"leaves", "gives", "yields", "equals"});
+         among({words[1]}, {"leaves", "gives", "yields", "equals", "brings"});
 }
 
 } // namespace

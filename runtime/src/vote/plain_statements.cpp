@@ -246,6 +246,8 @@ bool leads(Words words, bool time) {
     return particle->second.count(words[n() - 2]) != 0;
   if (words[n() - 2] == "her" || words[n() - 2] == "him" || words[n() - 2] == "them")
     words.erase(words.end() - 2);
+  if (amountNouns().count(words.back()) && among({words[n() - 2]}, {"has", "have"}))
+    return true; // has length 10
   return verbs.count(words.back()) != 0 ||
          (n() > 1 && (words[n() - 2] == "will" || words[n() - 2] == "would") &&
           future.count(words.back()));

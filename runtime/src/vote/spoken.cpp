@@ -201,15 +201,26 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   for (bool found = true; found;) {
     found = false;
     rest.remove_prefix(std::min(rest.find_first_not_of(" >"), rest.size()));
-    for (const std::string_view sign :
-         {"=>", "=", "→", "⇒", "∴", "⟹", "👉", "➡", "\\therefore ", "\\Rightarrow ", "\\implies "})
+    for (const std::string_view sign : {"=>", "=", "→", "⇒", "∴", "⟹", "👉", "➡\uFE0F", "➡",
+                                        "\\therefore ", "\\Rightarrow ", "\\implies "})
       if (rest.substr(0, sign.size()) == sign) {
         rest.remove_prefix(sign.size());
         leads = found = true;
       }
   }
   const bool bold = rest.substr(0, 2) == "**";
+  if (const size_t sign = rest.rfind("= **"); sign != rest.npos && rest.size() > sign + 4)
+    if (const std::string result = bare(rest.substr(sign + 4)); // 60 + 96 = **156**
+        numberLength(result, 0) == result.size() && isFormula(std::string(rest)))
+      return result;
   std::string value = bare(rest);
+  if (bold) // **x = 2** and **x = 3**
+    for (size_t at; (at = value.find("**")) != value.npos;)
+      value.erase(at, 2);
+  if (const size_t number = numberLength(value, 0); // → 156 muffins
+      leads && number && number < value.size() && value[number] == ' ' &&
+      wordsOf(value).size() == 1 && isLetter(value[number + 1]) && !vote::changesValue(value))
+    return value.substr(0, number);
   if (value.empty() || value.size() > longest || (bold && isHead(text, rest, value)))
     return std::nullopt;
   const bool bracket = value.size() == 3 && value[0] == '(' && value[2] == ')';

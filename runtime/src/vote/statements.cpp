@@ -113,7 +113,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
   std::string value = bare(sentence.substr(begin));
   for (const std::string_view filler :
        {"approximately ", "roughly ", "exactly ", "indeed ", "therefore ", "thus ", "then ",
-        "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to "})
+        "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to ", "us "})
     if (value.compare(0, filler.size(), filler) == 0)
       value.erase(0, filler.size());
   if (const size_t sign = value.rfind(" = "); // is 120 km / 2 h = 60 km/h
@@ -451,6 +451,8 @@ std::optional<std::string> statedNone(std::string_view sentence) {
   if ((begin != words.begin() || among(words, {"limit"})) && ends({"does", "not", "exist"}) &&
       size_t(end - begin) < 8)
     return "does not exist";
+  if (begin != words.begin() && ends({"is", "undefined"}) && size_t(end - begin) < 8)
+    return "undefined";
   static const std::set<std::string> kinds = {"real", "integer", "valid", "such", "possible"};
   const bool solution = words.back() == "solution" || words.back() == "solutions";
   if (begin != words.begin() && solution && words[n - 2] == "many" &&
