@@ -143,11 +143,11 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
                above = top == text.npos || top == 0 ? 0 : text.rfind('\n', top - 1) + 1;
   const bool several = top != text.npos && text.substr(above, top - above).find(": ") != text.npos;
   constexpr size_t longest = 6;
-  const bool amount =
-      !label.empty() && label.size() < longest && line.find_first_of("\\{$") > colon &&
-      !denies(label) &&
-      (amountNouns().count(label[0]) || amountNouns().count(label.back()) || label[0] == "total") &&
-      (!several || label[0] == "total" || line.find('=', colon) != line.npos);
+  const bool amount = !label.empty() && label.size() < longest &&
+                      line.find_first_of("\\{$") > colon && !denies(label) &&
+                      (amountNouns().count(label[0]) || amountNouns().count(label.back()) ||
+                       label[0] == "total" || label[0] == "remaining") &&
+                      (!several || label[0] == "total" || line.find('=', colon) != line.npos);
   if (amount && line.find('=', colon) != line.npos) {
     const std::string value = bare(line.substr(line.rfind('=') + 1));
     const size_t number = numberLength(value, 0);

@@ -233,6 +233,8 @@ std::optional<std::string> cleanedAnswer(std::string rest, bool &says) {
        {"not ", "no longer ", "nicht ", "pas ", "no es ", "no se ", "não ", "non ", "不", "我",
         "no lo s", "わかり", "分かり", "모르", "ich ", "je ne "})
     says &= rest.compare(0, no.size(), no) != 0;
+  const size_t digit = rest.find_first_of("0123456789$");
+  says &= digit == rest.npos || !among(wordsOf(rest.substr(0, digit)), {"not"}); // certainly not 5
   if (rest.empty() || !says)
     return std::nullopt;
   if (const auto own = formulasOf(rest);

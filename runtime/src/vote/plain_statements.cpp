@@ -127,7 +127,7 @@ std::string digitsOf(std::string_view number) {
 std::string lastResult(std::string_view text) {
   constexpr size_t longest = 400;
   text.remove_prefix(text.size() - std::min(text.size(), longest));
-  const size_t sign = text.find_last_of("=");
+  const size_t sign = text.find_last_of('=');
   if (sign == text.npos)
     return {};
   const size_t begin = text.find_first_not_of(" \n*{$\\", sign + 1),
@@ -310,6 +310,9 @@ std::optional<std::string> computedStatement(const std::string &sentence, const 
   Words before = wordsOf(lead), behind = wordsOf(rest);
   if (rest.find(" May") != rest.npos) // the month
     behind.erase(std::remove(behind.begin(), behind.end(), "may"), behind.end());
+  if (before.size() > 1 && before[0] == "after" && before[1].size() > 4 &&
+      before[1].compare(before[1].size() - 3, 3, "ing") == 0) // After buying it he has
+    before.erase(before.begin());
   const bool restates = source == Source::result,
              shared = before.size() > 1 && (before[0] == "each" || before[0] == "every") &&
                       before[1] != "of";

@@ -188,6 +188,7 @@ bool announces(std::string_view prose) {
   if (among(words, {"formula"}) && !isConclusion(words[0])) // what is known
     return false;
   return last.count(words.back()) || isConclusion(words.back()) ||
+         (amountNouns().count(words.back()) && among({before}, {"has", "have"})) ||
          (words.back() == "s" && among({before}, {"that", "it"})) ||
          (words.back() == "to" &&
           (before == "equal" || before == "simplifies" || before == "evaluates")) ||

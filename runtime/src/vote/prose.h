@@ -70,7 +70,7 @@ bool announces(std::string_view prose);
 bool saysWrong(std::string_view behind);
 
 // The same of what was said to be the answer. A letter or a verdict, "No. This is false because
-// ...", is taken back only where "wait", "no" or "but" leads.
+// ...", is taken back only where "wait", "no", "but" or "which" leads.
 bool saysWrongOf(std::string_view said, std::string_view behind);
 
 // Whether these words say that what follows is only supposed: "maybe", "one might think", "some

@@ -120,11 +120,11 @@ std::optional<std::string> lastFormula(const std::string &text) {
     return all;
   // "thus $n = 42$ is the smallest such number"
   static const std::set<std::string> nouns = {
-      "smallest", "largest",  "least",    "greatest", "only",       "minimum",  "maximum",
-      "unique",   "required", "desired",  "final",    "correct",    "such",     "possible",
-      "positive", "number",   "integer",  "value",    "solution",   "answer",   "prime",
-      "one",      "root",     "to",       "of",       "the",        "equation", "system",
-      "problem",  "given",    "original", "real",     "inequality", "function"};
+      "smallest",   "largest",  "least",    "greatest", "only",    "minimum",  "maximum",  "unique",
+      "required",   "desired",  "final",    "correct",  "such",    "possible", "positive", "number",
+      "integer",    "value",    "solution", "answer",   "prime",   "one",      "root",     "to",
+      "of",         "the",      "equation", "system",   "problem", "given",    "original", "real",
+      "inequality", "function", "we",       "want",     "seek",    "need"};
   if (things.size() > 2 && things[0] == "is" && (things[1] == "the" || things[1] == "our") &&
       exist.size() == 1 && isConclusion(exist[0]) && all.find('=') != std::string::npos &&
       std::all_of(things.begin() + 2, things.end(),
@@ -173,6 +173,33 @@ bool isHead(const std::string &text, std::string_view line, const std::string &v
 
 } // namespace
 
+namespace {
+
+// Whether the line that begins here solves the one above it: "x = 30" below "2x = 60", but not below
+// "y = 5" or "x = 5", which say more.
+bool isDerived(const std::string &text, size_t line) {
+  const size_t end = line ? text.find_last_not_of(" \n$", line - 1) : text.npos;
+  if (end == text.npos)
+    return false;
+  const size_t begin = text.rfind('\n', end) + 1;
+  const auto sides = [](std::string_view equation) {
+    const size_t sign = std::min(equation.find('='), equation.size());
+    return std::pair(
+        bare(equation.substr(0, sign).substr(std::min(equation.find_first_not_of(" $"), sign))),
+        bare(equation.substr(sign)));
+  };
+  const auto above = sides(std::string_view(text).substr(begin, end + 1 - begin)),
+             last = sides(std::string_view(text).substr(line));
+  const bool named = last.first.size() == 1 && isLetter(last.first[0]);
+  const bool other = std::any_of(above.first.begin(), above.first.end(),
+                                 [&](char c) { return isLetter(c) && c != last.first[0]; });
+  const bool computes = above.second.find_first_of("+*/", 1) != std::string::npos;
+  return named && !other && above.first.find(last.first) != std::string::npos &&
+         (above.first != last.first || computes);
+}
+
+} // namespace
+
 std::optional<std::string> lastLine(const std::string &text, bool whole) {
   constexpr size_t longest = 200;
   constexpr std::string_view blanks = " \t\r\n";
@@ -184,7 +211,7 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   if (!formulas.empty() && formulas.back().before < line && formulas.back().after > line)
     line = text.rfind('\n', formulas.back().before) + 1;
   const bool alone = text.find_first_not_of(blanks) >= line;
-  if (alone ? !whole : isFormula(text.substr(0, line))) // lines of one answer
+  if (alone ? !whole : isFormula(text.substr(0, line)) && !isDerived(text, line)) // of one answer
     return std::nullopt;
   // "Suppose" and "So x is not" above it
   std::string_view above = std::string_view(text).substr(0, line);
@@ -210,7 +237,7 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
   }
   const bool bold = rest.substr(0, 2) == "**";
   if (const size_t sign = rest.rfind("= **"); sign != rest.npos && rest.size() > sign + 4)
-    if (const std::string result = bare(rest.substr(sign + 4)); // 60 + 96 = **156**
+    if (std::string result = bare(rest.substr(sign + 4)); // 60 + 96 = **156**
         numberLength(result, 0) == result.size() && isFormula(std::string(rest)))
       return result;
   std::string value = bare(rest);

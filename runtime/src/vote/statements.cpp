@@ -104,11 +104,12 @@ std::optional<std::string> statedNumber(std::string_view given) {
   const std::vector<std::string> leading = wordsOf(before);
   if (denies(leading))
     return std::nullopt;
-  // "the height is 3 m and the width is 2 m", "part (a) is 3 and part (b) is 5": no one number
-  if (const size_t other = before.rfind(" and "); other != before.npos)
-    if (const size_t first = before.rfind(" is ", other);
-        first != before.npos && numberLength(before, first + 4))
-      return std::nullopt;
+  // "the height is 3 m and the width is 2 m", "A is 3, B is 5": no one number
+  for (const std::string_view joint : {" and ", ", "})
+    if (const size_t other = before.rfind(joint); other != before.npos)
+      if (const size_t first = before.rfind(" is ", other);
+          first != before.npos && numberLength(before, first + 4))
+        return std::nullopt;
   const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
   for (const std::string_view filler :
@@ -121,6 +122,8 @@ std::optional<std::string> statedNumber(std::string_view given) {
     value.erase(0, sign + 3);
   if (const auto numerals = vote::numeralsForWords(value)) // is three hundred
     return value;
+  if (value == "e" || value == "i" || value == "∞")
+    return !leading.empty() && isConclusion(leading[0]) ? std::optional(value) : std::nullopt;
   const size_t digit = value.find_first_not_of("-+$(\\");
   const bool symbol = value.compare(0, 2, "π") == 0 || value.compare(0, 3, "√") == 0;
   if (digit == std::string::npos || (!isDigit(value[digit]) && !symbol) || !isBalanced(value) ||
