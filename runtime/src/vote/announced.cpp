@@ -119,7 +119,12 @@ std::optional<std::string> labelledAnswer(const std::string &text) {
             [](const std::string &word) { return vote::isProse(word); });
     const std::string value = bare(line.substr(line.rfind('=') + 1));
     const size_t above = begin > 1 ? text.rfind('\n', begin - 2) + 1 : 0; // the line above
-    if (line[0] == '-' && begin > 0 && text[above] == '-')                // one item of several
+    const std::string_view lineAbove = std::string_view(text).substr(above, begin - above);
+    const bool computes = line.find_first_of("=+*/", sign + 1) != line.npos ||
+                          (!words.empty() && words[0] == "total");
+    const bool several =
+        begin > 0 && !computes && isLetter(text[above]) && lineAbove.find(" = ") != lineAbove.npos;
+    if (several || (line[0] == '-' && begin > 0 && text[above] == '-')) // one item of several
       return std::nullopt;
     if (!named || value.empty() ||
         (vote::changesValue(name) && value.back() != '%' && !amountNouns().count(words.back())))

@@ -198,7 +198,11 @@ std::optional<std::string> cleanedAnswer(std::string rest, bool &says) {
       rest.erase(at, tag.size());
   if (rest.size() > 3 && rest[0] >= 'A' && rest[0] <= 'J' && rest[1] == ':' && rest[2] == ' ' &&
       rest.find_first_of("0123456789$\\") == rest.npos)
-    rest.resize(1);                                                     // A: the mitochondria
+    rest.resize(1);                                                         // A: the mitochondria
+  for (const std::string_view other : {", but ", ", while ", ", whereas "}) // A, but B is wrong
+    if (rest.size() > 1 && rest[0] >= 'A' && rest[0] <= 'J' &&
+        rest.compare(1, other.size(), other) == 0)
+      rest.resize(1);
   for (const std::string_view verdict : {"yes", "no", "true", "false"}) // No, it is not possible
     if (rest.size() > verdict.size() + 1 && lowerCase(rest.substr(0, verdict.size())) == verdict &&
         std::string_view(",*;").find(rest[verdict.size()]) != std::string_view::npos)

@@ -318,6 +318,8 @@ std::optional<std::string> computedStatement(const std::string &sentence, const 
                       before[1] != "of";
   if (before.size() < (restates ? 1 : 2) || before.size() > mostBefore ||
       behind.size() > mostBehind || general.count(before[0]) || (!restates && shared) ||
+      tellsWhatIsDone(before) ||
+      among({before.back()}, {"step", "case", "by", "equation", "number", "from"}) ||
       saysMore(before, source) || saysMore(behind, source) ||
       (!behind.empty() && vote::changesValue(behind[0]) &&
        !among({behind[0]}, {"more", "left", "for", "each", "every", "per"})) ||

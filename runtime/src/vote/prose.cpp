@@ -76,10 +76,12 @@ bool among(const std::vector<std::string> &words, const std::set<std::string> &k
 }
 
 bool denies(const std::vector<std::string> &words) {
-  return among(words, {"not",    "never",      "cannot",  "no",        "isn",     "doesn",
-                       "don",    "impossible", "wrong",   "incorrect", "false",   "unless",
-                       "if",     "except",     "neither", "nor",       "whether", "suppose",
-                       "assume", "might",      "maybe",   "perhaps",   "probably"});
+  return among(
+      words, {"not",    "never",      "cannot",    "no",          "isn",           "doesn",
+              "don",    "impossible", "wrong",     "incorrect",   "false",         "unless",
+              "if",     "except",     "neither",   "nor",         "whether",       "suppose",
+              "assume", "assuming",   "supposing", "contradicts", "contradiction", "contradicting",
+              "might",  "maybe",      "perhaps",   "probably"});
 }
 
 bool countsParts(const std::vector<std::string> &words) {
@@ -98,6 +100,13 @@ bool isReference(const std::string &word) {
       "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
       "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
   return references.count(word) != 0;
+}
+
+bool tellsWhatIsDone(const std::vector<std::string> &words) {
+  static const std::set<std::string> actions = {
+      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
+      "choose", "let",      "suppose",  "assume", "substitute", "split"};
+  return among(words, actions);
 }
 
 bool isTimeUnit(const std::string &word) {

@@ -102,7 +102,9 @@ std::optional<std::string> statedNumber(std::string_view given) {
     }
   }
   const std::vector<std::string> leading = wordsOf(before);
-  if (denies(leading))
+  const size_t comma = before.rfind(", ");
+  const std::string_view clause = before.substr(comma == before.npos ? 0 : comma);
+  if (denies(leading) || among(wordsOf(clause), {"says"})) // the problem says there are 10
     return std::nullopt;
   // "the height is 3 m and the width is 2 m", "A is 3, B is 5": no one number
   for (const std::string_view joint : {" and ", ", "})
@@ -473,9 +475,6 @@ std::optional<std::string> statedNone(std::string_view sentence) {
 }
 
 std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
-  static const std::set<std::string> actions = {
-      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
-      "choose", "let",      "suppose",  "assume", "substitute", "split"};
   static const std::set<std::string> comparisons = {
       "more", "less", "fewer", "greater", "larger",  "smaller", "than",    "least",
       "most", "half", "twice", "thrice",  "double",  "triple",  "between", "every",
@@ -502,7 +501,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       (words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
        (words[1] == "conclusion" || words[1] == "total" || words[2] == "result"));
   if ((words.size() < 3 && !makes) || !(concludes || sums || isConclusion(words[0])) ||
-      denies(words) || among(words, actions) ||
+      denies(words) || tellsWhatIsDone(words) ||
       plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
     return std::nullopt;
   std::optional<std::string> found;
