@@ -40,9 +40,10 @@ std::string_view withoutKind(std::string_view part) {
 
 std::string_view withoutFillers(std::string_view part) {
   static const std::set<std::string> fillers = {
-      "therefore", "thus",  "then",    "simply",        "just",    "hence",   "option", "choice",
-      "given",     "by",    "exactly", "approximately", "roughly", "clearly", "donc",   "now",
-      "indeed",    "equal", "to",      "actually",      "about",   "around",  "still",  "again"};
+      "therefore", "thus",     "then",   "simply",     "just",          "hence",   "option",
+      "choice",    "given",    "by",     "exactly",    "approximately", "roughly", "clearly",
+      "donc",      "now",      "indeed", "definitely", "certainly",     "surely",  "equal",
+      "to",        "actually", "about",  "around",     "still",         "again"};
   constexpr std::string_view blanks = " \t\r\n:,*`_";
   while (true) {
     const size_t first = part.find_first_not_of(blanks);

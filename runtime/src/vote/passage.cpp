@@ -197,7 +197,8 @@ std::string withoutStruck(const std::string &text) {
     const size_t close = text.find(sign, open + sign.size());
     if (close == text.npos)
       break;
-    const bool oneLine = text.find('\n', open) > close;
+    const bool oneLine =
+        std::string_view(text).substr(open, close - open).find('\n') == std::string_view::npos;
     kept.append(text, from, (oneLine ? open : close) - from);
     from = oneLine ? close + sign.size() : close;
   }

@@ -279,13 +279,16 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
                : std::nullopt;
   const std::string name = trimmed(content.substr(0, sign));
   const bool named = hasLetters(name) && name.find_first_of("+-*/^<>") == std::string::npos;
-  const bool chain = content.find('=', sign + 1) != content.npos;      // m + n = 25 + 8 = 33
+  const bool chain = content.find('=', sign + 1) != content.npos; // m + n = 25 + 8 = 33
+  static const std::set<std::string> quantities = {"int", "sum", "prod", "lim", "iint", "oint"};
+  if (name[0] == '\\' && endsConstant(content) && quantities.count(wordsOf(name)[0]))
+    return bare(content.substr(content.rfind('=') + 1));               // \\int_0^2 x dx = 2
   const bool says = named ? formula || statedEquation("so " + content) // x = 7, or 3 + 4 = 7
                           : formula && (chain || !hasLetters(name)) &&
                                 !hasLetters(content.substr(content.rfind('=')));
   if (says && chain && endsConstant(content) && content.find(", ") == content.npos &&
       !among(wordsOf(content), {"or", "and", "quad", "text"})) // A = \int_0^3 x dx = \frac{9}{2}
-    return trimmed(content.substr(content.rfind('=') + 1));
+    return bare(content.substr(content.rfind('=') + 1));
   return says ? std::optional(content) : std::nullopt;
 }
 

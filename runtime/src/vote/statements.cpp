@@ -289,7 +289,11 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
   size_t i = !words.empty() && isConclusion(words[0]);
   const bool bracketed = sentence.size() > 3 && sentence[0] == '(' && sentence[2] == ')';
-  if (i == 0 && !bracketed && (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
+  const bool alone = words.size() == 5 && words[0].size() == 1 &&
+                     sentence[0] == (words[0][0] & 0x5F) && words[1] == "is" &&
+                     words[2] == "the"; // A is the correct option
+  if (i == 0 && !bracketed && !alone &&
+      (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
     return std::nullopt;
   const size_t bracket = sentence.find('(');
   if (i == 1 && words.size() == 2 && bracket != sentence.npos && bracket + 3 <= sentence.size() &&
@@ -304,7 +308,8 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
     return std::nullopt;
   const char letter = static_cast<char>(words[i][0] - 'a' + 'A');
   for (size_t k = 1; k + 1 < sentence.size(); ++k) // a capital of its own, or (c)
-    if ((sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1])) ||
+    if (alone ||
+        (sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1])) ||
         ((sentence[k] | 0x20) == (letter | 0x20) && sentence[k - 1] == '(' &&
          sentence[k + 1] == ')'))
       return std::string(1, letter);
@@ -361,7 +366,9 @@ std::optional<std::string> pickedLetter(std::string_view sentence) {
       (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
   const bool right = before == "is" && end[end.size() - 2] == '(' &&
                      among({words.begin(), words.end() - 2}, {"correct", "right"});
-  return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
+  const bool it = words.size() == 4 && isConclusion(words[0]) && words[1] == "it" && // so it's A
+                  (words[2] == "s" || words[2] == "is");
+  return noun || chosen || right || it ? std::optional(std::string(1, end.back())) : std::nullopt;
 }
 
 std::optional<std::string> statedEquation(std::string_view sentence) {
@@ -377,7 +384,10 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
     all.resize(is);
     closed = true;
   }
-  const size_t sign = all.find('=');
+  size_t sign = all.find('=');
+  for (const std::string_view relation : {" < ", " > ", " ≤ ", " ≥ "})
+    if (const size_t at = all.find(relation); at != all.npos) // -8 < x ≤ 2
+      sign = std::min(sign, at + 1);
   if (sign == std::string::npos || sign == 0 || all.find_first_of("\\${}*") != std::string::npos)
     return std::nullopt;
   size_t begin = all.find_last_not_of(' ', sign - 1);
@@ -546,9 +556,10 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     // "at 60 km/h", "in 3 hours"
     const bool measured =
         isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
-    const bool reduced = // after the discount
-        behind.size() > 1 &&
-        among({behind.back()}, {"discount", "discounts", "tax", "taxes", "tip", "sale", "coupon"});
+    const bool reduced = // after the discount, after two years
+        behind.size() > 1 && ((isTimeUnit(behind.back()) && among(behind, {"after"})) ||
+                              among({behind.back()}, {"discount", "discounts", "tax", "taxes",
+                                                      "tip", "sale", "coupon"}));
     if ((isReference(before.back()) && !share && !amount && !measured && !remaining) ||
         (vote::changesValue(near) && !amount && !remaining) ||
         among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
