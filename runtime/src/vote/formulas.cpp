@@ -94,4 +94,16 @@ std::vector<Formula> formulasOf(const std::string &text) {
   return found;
 }
 
+std::string conclusionOf(const std::string &formula) {
+  for (const std::string_view sign :
+       {"\\implies", "\\Rightarrow", "\\Longrightarrow", "\\iff", "\\Leftrightarrow"})
+    if (const size_t at = formula.rfind(sign); at != formula.npos && at > 0) {
+      const std::string last = trimmed(formula.substr(at + sign.size()));
+      if (last.find('=') != last.npos && formula.find('=') < at &&
+          formula.find('&') == formula.npos)
+        return last;
+    }
+  return formula;
+}
+
 } // namespace m1rt

@@ -21,6 +21,9 @@ std::vector<Formula> formulasOf(const std::string &text);
 // other lines are aligned equations.
 std::string contentOf(const std::string &text, const Formula &formula);
 
+// What the last arrow of a derivation leads to: l = 12 of "2l = 24 \implies l = 12".
+std::string conclusionOf(const std::string &formula);
+
 } // namespace m1rt
 
 #endif

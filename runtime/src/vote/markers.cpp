@@ -24,6 +24,12 @@ namespace {
 
 // Length of the verb that leads to an answer here: "is", "should be", "of"; 0 for others.
 size_t verbLength(const std::string &lower, size_t at) {
+  for (const std::string_view modal : {"would ", "should ", "must ", "will "})
+    for (const std::string_view adverb : {"therefore ", "thus ", "then ", "hence ", "indeed "})
+      if (lower.compare(at, modal.size(), modal) == 0 &&
+          lower.compare(at + modal.size(), adverb.size(), adverb) == 0 &&
+          lower.compare(at + modal.size() + adverb.size(), 3, "be ") == 0)
+        return modal.size() + adverb.size() + 2;
   for (const std::string_view verb :
        {"is", "are", "comes out to", "comes to", "turns out to be", "works out to", "would be",
         "should be", "seems to be", "appears to be", "must be", "will be", "equals", "becomes",

@@ -41,7 +41,12 @@ std::string withoutCommands(const std::string &latex) {
 }
 
 // "15 - 7 = 8 apples" as "8 apples": of numbers that are computed what they come to.
-std::string withoutSteps(const std::string &sentence) {
+std::string withoutSteps(std::string sentence) {
+  for (const auto &[sign, plain] :
+       {std::pair<std::string_view, char>{"×", '*'}, {"·", '*'}, {"÷", '/'}})
+    for (size_t at; (at = sentence.find(sign)) != sentence.npos;)
+      sentence.replace(at, sign.size(), 1, plain);
+
   auto skip = [&](size_t at) {
     while (at < sentence.size() && sentence[at] == ' ')
       ++at;
@@ -108,29 +113,94 @@ std::optional<OnlyValue> onlyValueOf(const std::string &sentence) {
   return found;
 }
 
-// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says.
-bool saysMore(const Words &words) {
+// Digits alone: 1200 of \$1,200 and $1200.
+std::string digitsOf(std::string_view number) {
+  std::string digits;
+  for (const char c : number)
+    if (isDigit(c) || c == '.' || c == '/' || c == '-' || c == '%')
+      digits += c;
+  return digits;
+}
+
+// What the last equation of a text comes to: 8 of "So 15 - 7 = $8$ in all."; nothing where it is no
+// number.
+std::string lastResult(std::string_view text) {
+  constexpr size_t longest = 400;
+  text.remove_prefix(text.size() - std::min(text.size(), longest));
+  const size_t sign = text.find_last_of('=');
+  if (sign == text.npos)
+    return {};
+  const size_t begin = text.find_first_not_of(" \n*{$\\", sign + 1),
+               length = begin == text.npos ? 0 : numberLength(text, begin);
+  return length ? digitsOf(text.substr(begin, length)) : std::string();
+}
+
+// The only number of a sentence that is this one, among others of another value.
+std::optional<OnlyValue> valueAmong(const std::string &sentence, const std::string &result) {
+  std::optional<OnlyValue> found;
+  for (size_t i = 0; i < sentence.size();) {
+    const size_t length = numberLength(sentence, i), end = i + length;
+    if (length && digitsOf(std::string_view(sentence).substr(i, length)) == result) {
+      if (found || (i > 0 && sentence[i - 1] != ' ') ||
+          (end < sentence.size() && sentence[end] != ' ' && sentence[end] != ','))
+        return std::nullopt;
+      found = OnlyValue{i, end, sentence.substr(i, length), false, false};
+    }
+    i += std::max<size_t>(length, 1);
+  }
+  return found;
+}
+
+// Whether a formula computes a number: 2^{10} = 1024.
+bool isComputation(const std::string &formula) {
+  const size_t sign = formula.rfind('=');
+  return sign != formula.npos && sign > 0 && isFormula(withoutCommands(formula)) &&
+         withoutCommands(formula).find_first_of("abcdefghijklmnopqrstuvwxyz") == formula.npos &&
+         numberLength(formula, formula.find_first_not_of(' ', sign + 1)) > 0;
+}
+
+// Where the value of a sentence comes from: this sentence alone, a computation in it, or a result
+// above it, which it restates.
+enum class Source { sentence, computation, result };
+
+// Doubts, conditions, comparisons, other numbers, and what a step of a derivation says. Where a
+// value was computed, other numbers and who speaks do not matter; where it is restated, order and
+// duty do not either.
+bool saysMore(const Words &words, Source source = Source::sentence) {
+  static const std::set<std::string> besides = {
+      "two",   "three", "four",      "five",       "six",   "seven",  "eight", "nine",
+      "ten",   "one",   "other",     "we",         "our",   "us",     "i",     "you",
+      "both",  "for",   "by",        "per",        "as",    "also",   "still", "each",
+      "every", "who",   "which",     "another",    "where", "values", "from",  "start",
+      "more",  "at",    "beginning", "additional", "extra"};
+  static const std::set<std::string> duties = {"should", "would", "can",   "could",  "when",
+                                               "while",  "until", "after", "before", "first",
+                                               "then",   "next",  "times", "given"};
   static const std::set<std::string> more = {
-      "would",      "could",    "should",  "may",      "can",        "let",        "consider",
-      "check",      "try",      "when",    "while",    "until",      "before",     "after",
-      "ago",        "than",     "least",   "most",     "between",    "more",       "less",
-      "fewer",      "from",     "case",    "step",     "note",       "recall",     "example",
-      "however",    "wait",     "but",     "first",    "second",     "next",       "then",
-      "each",       "every",    "because", "since",    "given",      "times",      "twice",
-      "thrice",     "half",     "third",   "quarter",  "double",     "triple",     "two",
-      "three",      "four",     "five",    "six",      "seven",      "eight",      "nine",
-      "ten",        "dozen",    "hundred", "thousand", "million",    "billion",    "one",
-      "another",    "other",    "either",  "or",       "where",      "which",      "who",
-      "originally", "extra",    "already", "usually",  "initially",  "additional", "still",
-      "i",          "we",       "you",     "my",       "our",        "us",         "also",
-      "both",       "for",      "by",      "minus",    "plus",       "hmm",        "question",
-      "problem",    "formula",  "rule",    "theorem",  "as",         "digits",     "values",
-      "degree",     "answer",   "per",     "start",    "beginning",  "nobody",     "none",
-      "nothing",    "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",
-      "forgot",     "remember", "thinks",  "thought",  "believes",   "says",       "said",
-      "claims",     "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",
-      "correct",    "sure",     "certain"};
-  return denies(words) || countsParts(words) || among(words, more);
+      "could",    "should",  "may",      "can",        "let",        "consider", "check",
+      "try",      "when",    "while",    "until",      "before",     "after",    "ago",
+      "than",     "least",   "most",     "between",    "more",       "less",     "fewer",
+      "from",     "case",    "step",     "note",       "recall",     "example",  "however",
+      "wait",     "but",     "first",    "second",     "next",       "then",     "each",
+      "every",    "because", "since",    "given",      "times",      "twice",    "thrice",
+      "half",     "third",   "quarter",  "double",     "triple",     "two",      "three",
+      "four",     "five",    "six",      "seven",      "eight",      "nine",     "ten",
+      "dozen",    "hundred", "thousand", "million",    "billion",    "one",      "another",
+      "other",    "either",  "or",       "where",      "which",      "who",      "originally",
+      "extra",    "already", "usually",  "initially",  "additional", "still",    "i",
+      "we",       "you",     "my",       "our",        "us",         "also",     "both",
+      "for",      "by",      "minus",    "plus",       "hmm",        "question", "problem",
+      "formula",  "rule",    "theorem",  "as",         "digits",     "values",   "degree",
+      "answer",   "per",     "start",    "beginning",  "nobody",     "none",     "nothing",
+      "hardly",   "barely",  "assuming", "assumption", "hypothesis", "imagine",  "forgot",
+      "remember", "thinks",  "thought",  "believes",   "says",       "said",     "claims",
+      "claimed",  "guess",   "mistake",  "naive",      "why",        "sense",    "correct",
+      "sure",     "certain"};
+  return denies(words) || countsParts(words) ||
+         std::any_of(words.begin(), words.end(), [&](const std::string &word) {
+           return more.count(word) && !(source != Source::sentence && besides.count(word)) &&
+                  !(source == Source::result && duties.count(word));
+         });
 }
 
 // What the words in front of a value end with, if that leads to it: "makes", "made a profit of",
@@ -147,6 +217,7 @@ bool leads(Words words, bool time) {
       "covers",   "covered",  "drinks",    "uses",     "used",     "consumes", "requires", "are",
       "leaves",   "means",    "becomes",   "measures", "is",       "reads",    "make",     "earn",
       "spend",    "cost",     "pay"};
+  static const std::set<std::string> future = {"take", "be", "last", "weigh", "have"};
   static const std::map<std::string, std::set<std::string>> particles = {
       {"to",
        {"drops", "dropped", "rises", "rose", "falls", "fell", "increases", "increased", "comes",
@@ -154,33 +225,42 @@ bool leads(Words words, bool time) {
         "tends"}},
       {"with", {"up", "left"}}};
   static const std::set<std::string> ofTime = {
-      "arrives", "arrived", "leaves",   "ends",   "home", "begins", "starts", "departs",
-      "lands",   "returns", "finishes", "finish", "meet", "school", "work"};
+      "arrives", "arrived", "leaves",   "ends",     "home",   "begins",   "starts",  "departs",
+      "lands",   "returns", "finishes", "finish",   "meet",   "school",   "work",    "leave",
+      "arrive",  "ended",   "started",  "finished", "landed", "departed", "returned"};
   static const std::set<std::string> fillers = {
       "about", "exactly", "approximately", "roughly", "around", "only", "now"};
-  static const std::set<std::string> amounts = {"total", "profit", "average", "sum", "maximum"};
   const auto n = [&] { return words.size(); };
   while (n() > 1 && (fillers.count(words.back()) || words.back() == "him" ||
                      words.back() == "her" || words.back() == "them"))
     words.pop_back();
-  if (n() > 3 && words.back() == "of" && amounts.count(words[n() - 2]) &&
+  if (n() > 3 && words.back() == "of" && amountNouns().count(words[n() - 2]) &&
       (words[n() - 3] == "a" || words[n() - 3] == "an"))
     words.resize(n() - 3);
   if (n() < 2)
     return false;
   if (time)
-    return words.back() == "at" && ofTime.count(words[n() - 2]);
+    return (words.back() == "at" && ofTime.count(words[n() - 2])) ||
+           among({words.back()}, {"show", "shows", "read", "reads"});
   if (const auto particle = particles.find(words.back()); particle != particles.end())
     return particle->second.count(words[n() - 2]) != 0;
-  return verbs.count(words.back()) != 0;
+  if (words[n() - 2] == "her" || words[n() - 2] == "him" || words[n() - 2] == "them")
+    words.erase(words.end() - 2);
+  if (amountNouns().count(words.back()) && among({words[n() - 2]}, {"has", "have"}))
+    return true; // has length 10
+  return verbs.count(words.back()) != 0 ||
+         (n() > 1 && (words[n() - 2] == "will" || words[n() - 2] == "would") &&
+          future.count(words.back()));
 }
 
 // "12.5% of the water remains.", "12 apples remain."
 bool isRemainder(const OnlyValue &value, const Words &behind) {
   constexpr size_t most = 3;
   const bool share = value.content.back() == '%' && behind.size() > 2 && behind[0] == "of";
-  return value.begin == 0 && !behind.empty() && (share || behind.size() <= most) &&
-         among({behind.back()}, {"remains", "remain"});
+  const bool left = behind.size() > 1 && behind.back() == "left" &&
+                    among({behind[behind.size() - 2]}, {"are", "is", "were"});
+  return !behind.empty() && (share || behind[0] != "of") && (share || behind.size() <= most) &&
+         (left || among({behind.back()}, {"remains", "remain"}));
 }
 
 // Without "every day", "per hour" and "a week", which say how long.
@@ -219,6 +299,36 @@ bool leadsToDifference(Words &behind) {
   return true;
 }
 
+// The value of a sentence that restates or computes it. What computes it may be a step of more:
+// "Each box has 3 * 4 = 12 pens."
+std::optional<std::string> computedStatement(const std::string &sentence, const OnlyValue &value,
+                                             Source source) {
+  constexpr size_t mostBefore = 20, mostBehind = 14;
+  static const std::set<std::string> general = {"a",  "an",   "any", "some", "no",
+                                                "if", "what", "how", "here", "and"};
+  const std::string lead = sentence.substr(0, value.begin), rest = sentence.substr(value.end);
+  Words before = wordsOf(lead), behind = wordsOf(rest);
+  if (rest.find(" May") != rest.npos) // the month
+    behind.erase(std::remove(behind.begin(), behind.end(), "may"), behind.end());
+  if (before.size() > 1 && before[0] == "after" && before[1].size() > 4 &&
+      before[1].compare(before[1].size() - 3, 3, "ing") == 0) // After buying it he has
+    before.erase(before.begin());
+  const bool restates = source == Source::result,
+             shared = before.size() > 1 && (before[0] == "each" || before[0] == "every") &&
+                      before[1] != "of";
+  if (before.size() < (restates ? 1 : 2) || before.size() > mostBefore ||
+      behind.size() > mostBehind || general.count(before[0]) || (!restates && shared) ||
+      tellsWhatIsDone(before) ||
+      among({before.back()}, {"step", "case", "by", "equation", "number", "from"}) ||
+      saysMore(before, source) || saysMore(behind, source) ||
+      (!behind.empty() && vote::changesValue(behind[0]) &&
+       !among({behind[0]}, {"more", "left", "for", "each", "every", "per"})) ||
+      (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
+    return std::nullopt;
+  const size_t sign = value.formula ? value.content.rfind('=') : std::string::npos;
+  return sign == std::string::npos ? value.content : trimmed(value.content.substr(sign + 1));
+}
+
 } // namespace
 
 std::optional<std::string> plainStatement(std::string_view text) {
@@ -241,24 +351,39 @@ std::optional<std::string> plainStatement(std::string_view text) {
       (so || (own[first] >= 'A' && own[first] <= 'Z') || (own[first] >= '0' && own[first] <= '9'));
   if (!plain)
     return std::nullopt;
-  std::string sentence; // without the signs of bold text, \$ as $
-  for (size_t i = first; i < own.size(); ++i)
-    if (own.substr(i, 2) == "**")
-      ++i;
-    else if (own.substr(i, 2) != "\\$")
-      sentence += own[i];
-  sentence = withoutSteps(sentence);
-  const auto value = onlyValueOf(sentence);
+  const std::string whole = withoutEmphasis(own.substr(first)), sentence = withoutSteps(whole);
+  // A sentence that restates what was computed above it, or computes it, says that.
+  const std::string result = lastResult(text.substr(0, size_t(own.data() - text.data()) + first));
+  auto value = onlyValueOf(sentence);
+  if (!value && !result.empty())
+    value = valueAmong(sentence, result);
   if (!value)
     return std::nullopt;
+  const bool restates = !result.empty() && digitsOf(value->content) == result;
+  if (restates || whole != sentence || (value->formula && isComputation(value->content)))
+    return computedStatement(sentence, *value, restates ? Source::result : Source::computation);
   const std::string lead = sentence.substr(0, value->begin), rest = sentence.substr(value->end);
   const Words before = wordsOf(lead), behind = wordsOf(rest);
   if (before.size() > mostBefore || behind.size() > mostBehind ||
       (lead + rest).find_first_of("=<>#|;:\"[]{}()+*^\\`") != std::string::npos)
     return std::nullopt;
-  if (!value->formula && isRemainder(*value, behind) && !saysMore(behind))
+  if (!value->formula && isRemainder(*value, behind) && !saysMore(behind) &&
+      (value->begin == 0 || (before.size() == 1 && isConclusion(before[0]))))
     return value->content;
   Words said = withoutPeriods(behind), subject = before;
+  static const std::set<std::string> shares = {"a", "an", "each", "every", "any"};
+  if (const auto purpose = std::find(said.begin(), said.end(), "for"); // for the pool to fill
+      purpose != said.end() && purpose + 1 != said.end() && !shares.count(purpose[1]))
+    said.erase(purpose);
+  if (value->time)
+    subject.erase(std::remove(subject.begin(), subject.end(), "should"), subject.end());
+  // Any verb may lead to the number that ends a derivation, of what will be and of a total.
+  const Words around = wordsOf(sentence);
+  const bool ends = !result.empty() || among(around, {"will", "altogether"}) ||
+                    sentence.find("in total") != sentence.npos ||
+                    sentence.find("in all") != sentence.npos;
+  const bool says = ends && !value->formula && !value->time && before.size() > 1;
+  const bool needs = so && !before.empty() && among({before.back()}, {"need", "needs"});
   const bool concludes = !before.empty() && isConclusion(before[0]);
   if (concludes)
     subject.erase(subject.begin());
@@ -266,7 +391,7 @@ std::optional<std::string> plainStatement(std::string_view text) {
       !value->time)
     return std::nullopt; // onlyNumber() knows why
   if (before.size() == 2 && before[0] == "there" && before[1] == "are" && !said.empty() &&
-      among({said.back()}, {"left", "remaining", "total", "altogether"}) && !saysMore(said))
+      among(said, {"left", "remaining", "total", "altogether"}) && !saysMore(said))
     return value->content;
   if (subject.size() > 3 && subject[0] == "each" && subject[1] == "of") // each of them
     subject.erase(subject.begin());
@@ -275,7 +400,9 @@ std::optional<std::string> plainStatement(std::string_view text) {
   if (subject.empty() || kind || general.count(subject[0]) || subject[0].size() == 1 ||
       saysMore(subject) || saysMore(said) ||
       (!said.empty() && said[0] != "left" && vote::changesValue(said[0])) ||
-      !leads(before, value->time))
+      !(needs || leads(before, value->time) ||
+        (says && (!isReference(before.back()) ||
+                  (before.back() == "in" && !behind.empty() && isTimeUnit(behind[0]))))))
     return std::nullopt;
   if (const bool half = value->time && !behind.empty(); half) {
     const std::string &named = behind[0]; // PM, p.m.

@@ -53,16 +53,35 @@ bool isFormula(const std::string &part) {
   });
 }
 
+const std::set<std::string> &amountNouns() {
+  static const std::set<std::string> nouns = {
+      "median",      "mode",          "range",      "count",      "acceleration", "age",
+      "amount",      "angle",         "answer",     "area",       "average",      "balance",
+      "charge",      "circumference", "cost",       "current",    "degree",       "density",
+      "depth",       "determinant",   "diameter",   "difference", "dimension",    "distance",
+      "energy",      "expectation",   "force",      "frequency",  "height",       "length",
+      "magnitude",   "mass",          "maximum",    "mean",       "minimum",      "number",
+      "order",       "perimeter",     "population", "power",      "pressure",     "price",
+      "probability", "product",       "profit",     "radius",     "rank",         "remainder",
+      "resistance",  "salary",        "score",      "slope",      "speed",        "sum",
+      "temperature", "time",          "total",      "trace",      "value",        "variance",
+      "velocity",    "voltage",       "volume",     "wavelength", "ways",         "weight",
+      "width",       "work"};
+  return nouns;
+}
+
 bool among(const std::vector<std::string> &words, const std::set<std::string> &known) {
   return std::any_of(words.begin(), words.end(),
                      [&](const std::string &word) { return known.count(word) != 0; });
 }
 
 bool denies(const std::vector<std::string> &words) {
-  return among(words, {"not",    "never",      "cannot",  "no",        "isn",     "doesn",
-                       "don",    "impossible", "wrong",   "incorrect", "false",   "unless",
-                       "if",     "except",     "neither", "nor",       "whether", "suppose",
-                       "assume", "might",      "maybe",   "perhaps",   "probably"});
+  return among(
+      words, {"not",    "never",      "cannot",    "no",          "isn",           "doesn",
+              "don",    "impossible", "wrong",     "incorrect",   "false",         "unless",
+              "if",     "except",     "neither",   "nor",         "whether",       "suppose",
+              "assume", "assuming",   "supposing", "contradicts", "contradiction", "contradicting",
+              "might",  "maybe",      "perhaps",   "probably"});
 }
 
 bool countsParts(const std::vector<std::string> &words) {
@@ -74,16 +93,57 @@ bool countsParts(const std::vector<std::string> &words) {
                {"cases", "unknowns", "equations", "steps", "conditions", "variables"});
 }
 
+bool isReference(const std::string &word) {
+  static const std::set<std::string> references = {
+      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
+      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
+      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
+      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
+  return references.count(word) != 0;
+}
+
+bool tellsWhatIsDone(const std::vector<std::string> &words) {
+  static const std::set<std::string> actions = {
+      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
+      "choose", "let",      "suppose",  "assume", "substitute", "split"};
+  return among(words, actions);
+}
+
+bool isTimeUnit(const std::string &word) {
+  static const std::set<std::string> units = {"second", "minute", "hour",    "day",     "week",
+                                              "month",  "year",   "seconds", "minutes", "hours",
+                                              "days",   "weeks",  "months",  "years"};
+  return units.count(word) != 0;
+}
+
 bool isConclusion(const std::string &word) {
   static const std::set<std::string> conclusions = {
-      "so",           "thus",    "hence",      "therefore",  "finally",
-      "consequently", "overall", "altogether", "ultimately", "accordingly"};
+      "donc",     "portanto",     "quindi",  "dunque",     "somit",      "daher",
+      "folglich", "ergo",         "so",      "thus",       "hence",      "therefore",
+      "finally",  "consequently", "overall", "altogether", "ultimately", "accordingly"};
   return conclusions.count(word) != 0;
+}
+
+bool endsSentence(std::string_view prose, size_t period) {
+  static const std::set<std::string> abbreviations = {"sq", "cu", "approx", "mr", "mrs",
+                                                      "dr", "vs", "eq",     "fig"};
+  size_t begin = period;
+  while (begin > 0 && isLetter(prose[begin - 1]))
+    --begin;
+  constexpr size_t longest = 6;
+  const std::string_view before = prose.substr(0, period);
+  const auto endsIn = [&](std::string_view word) {
+    return before.size() >= word.size() && before.substr(before.size() - word.size()) == word;
+  };
+  if (endsIn(" i.e") || endsIn(" e.g"))
+    return false;
+  return period - begin > longest ||
+         !abbreviations.count(lowerCase(std::string(prose.substr(begin, period - begin))));
 }
 
 std::string_view lastSentence(std::string_view prose) {
   for (size_t i = prose.size(); i-- > 1;)
-    if (prose[i] == '\n' || (prose[i] == ' ' && prose[i - 1] == '.'))
+    if (prose[i] == '\n' || (prose[i] == ' ' && prose[i - 1] == '.' && endsSentence(prose, i - 1)))
       return prose.substr(i + 1);
   return prose;
 }
@@ -92,13 +152,14 @@ bool announces(std::string_view prose) {
   static const std::set<std::string> last = {
       "is",       "are",    "equals",  "gives",     "get",      "obtain", "have",
       "thus",     "hence",  "so",      "therefore", "answer",   "total",  "yields",
-      "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals"};
+      "yielding", "giving", "becomes", "equal",     "measures", "costs",  "totals",
+      "es",       "est",    "ist",     "lautet"};
   static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
   static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
                                                 "result", "value",  "average", "probability"};
-  static const std::set<std::string> told = {"find",  "see",    "conclude", "have",
-                                             "get",   "obtain", "follows",  "implies",
-                                             "shows", "deduce", "means",    "found"};
+  static const std::set<std::string> told = {"find",   "see",     "conclude", "have",  "get",
+                                             "obtain", "follows", "implies",  "shows", "deduce",
+                                             "means",  "found",   "clear"};
   constexpr std::string_view comma = "，";
   for (bool more = true; more;) {
     more = false;
@@ -133,17 +194,25 @@ bool announces(std::string_view prose) {
     return false;
   const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
   const size_t end = prose.find_last_not_of(" \n");
-  return last.count(words.back()) ||
+  if (among(words, {"formula"}) && !isConclusion(words[0])) // what is known
+    return false;
+  return last.count(words.back()) || isConclusion(words.back()) ||
+         (amountNouns().count(words.back()) && among({before}, {"has", "have"})) ||
+         (words.back() == "s" && among({before}, {"that", "it"})) ||
          (words.back() == "to" &&
           (before == "equal" || before == "simplifies" || before == "evaluates")) ||
          (words.back() == "as" && before == "factors") ||
+         (before == "we" && among({words.back()}, {"conclude", "deduce"})) ||
          (words.back() == "that" && told.count(before)) ||
-         (words.back() == "be" && certain.count(before)) ||
+         (words.back() == "be" && (certain.count(before) || before == "only")) ||
          (words.back() == "us" && (before == "gives" || before == "giving")) ||
          (words.back() == "of" && amounts.count(before) && words.size() > 2 &&
           (words[words.size() - 3] == "a" || words[words.size() - 3] == "an" ||
            words[words.size() - 3] == "final")) ||
-         (prose[end] == ':' && !among(words, {"given", "consider", "where", "need"}));
+         (prose[end] == ',' && // "has exactly one solution, x = 16"
+          among({words.back()}, {"solution", "solutions", "answer", "root", "roots"})) ||
+         (prose[end] == ':' &&
+          !among(words, {"given", "consider", "where", "need", "look", "recall"}));
 }
 
 bool closes(const std::vector<std::string> &words) {
@@ -202,6 +271,24 @@ bool saysWrong(std::string_view behind) {
   return false;
 }
 
+bool saysWrongOf(std::string_view said, std::string_view behind) {
+  constexpr size_t longest = 24; // \text{(B)}
+  if (said.size() > longest || std::none_of(said.begin(), said.end(), isLetter))
+    return saysWrong(behind);
+  const std::string value = lowerCase(bare(said));
+  const std::vector<std::string> words = wordsOf(value);
+  const bool letter = words.size() <= 2 && !words.empty() && words.back().size() == 1 &&
+                      words.back()[0] <= 'j' && value.find_first_of("0123456789=+^") == value.npos;
+  const bool verdict =
+      !words.empty() && among({words.back()}, {"yes", "no", "true", "false"}) && words.size() <= 2;
+  if (!letter && !verdict)
+    return saysWrong(behind);
+  constexpr size_t near = 80;
+  const std::vector<std::string> lead = wordsOf(behind.substr(0, near));
+  return !lead.empty() && saysWrong(behind) &&
+         among({lead[0]}, {"wait", "no", "but", "hmm", "sorry", "oh", "actually", "which"});
+}
+
 bool isBalanced(const std::string &part) {
   int depth = 0;
   for (size_t i = 0; i < part.size() && depth >= 0; ++i)
@@ -221,7 +308,8 @@ std::string_view withoutReason(std::string_view part) {
       ", not ", ", nicht ", ", pas ", "; it's ", "; it is ", " rather than ", " instead of ",
       ", approximately ", ", roughly ", ", about ", " (≈", " (\\approx", ", which ", ", attained ",
       ", achieved ", ", occurring ", ", where ", ", or about ", ", or approximately ", " or about ",
-      " or approximately ", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
+      " or approximately ", ", or equivalently", " or equivalently", ", equivalently",
+      " (equivalently", " (approximately", " (about", " (or ", ", i.e", " i.e. ", " (i.e.",
       " (not ",
       // what is thought of it
       ", I think", ", I believe", ", I guess", ", if I ", ", unless I ", ", if my ", ", assuming ",
@@ -245,8 +333,9 @@ std::string_view withoutReason(std::string_view part) {
   // "9 when $x = 3$", but "the remainder when $9$ is divided by 7 is"
   for (const std::string_view begins :
        {" when $", " when x", ", when ", " at $x", " when divided by ", " when rounded "})
-    if (const size_t at = part.find(begins);
-        at != std::string_view::npos && part.find(" is ", at) == std::string_view::npos)
+    if (const size_t at = part.find(begins); at != std::string_view::npos &&
+                                             part.find(" is ", at) == std::string_view::npos &&
+                                             part.find("giving ", at) == part.npos)
       end = std::min(end, at);
   // "8 for $n = 2$"
   if (const size_t at = part.find(" for $"); at != part.npos && at > 0 && isDigit(part[at - 1])) {
@@ -265,13 +354,27 @@ std::string_view withoutReason(std::string_view part) {
   // ", so we are done" is a reason, ", so x = 3" is none
   const std::string last(part.substr(part.rfind(' ', end - (end > 0)) + 1));
   const bool numeral = vote::numeralsForWords(bare(last)).has_value(); // ", so it is zero"
-  for (const std::string_view begins :
-       {", so ", ", though ", ", although ", ", but this ", ", but that "})
+  for (const std::string_view begins : {" – ", " — ", ": ", ", so ", ", including ", ", counting ",
+                                        ", though ", ", although ", ", but this ", ", but that "})
     if (const size_t at = part.find(begins);
         at != std::string_view::npos &&
         part.find_first_of("0123456789$\\=", at) == std::string_view::npos && !numeral)
       end = std::min(end, at);
   return part.substr(0, end);
+}
+
+std::string_view withoutExclamation(std::string_view sentence) {
+  const size_t last = sentence.find_last_not_of(" \t\r\n*_`");
+  if (last == sentence.npos || last == 0 || sentence[last] != '!' || sentence[last - 1] == '!')
+    return sentence;
+  size_t begin = last;
+  while (begin > 0 && isDigit(sentence[begin - 1]))
+    --begin;
+  constexpr size_t digits = 2; // nobody leaves the factorial of more than 20 as it is
+  const std::string number(sentence.substr(begin, last - begin));
+  return number.empty() || number.size() > digits || (number.size() == digits && number > "20")
+             ? sentence.substr(0, last)
+             : sentence;
 }
 
 std::string bare(std::string_view part) {

@@ -24,6 +24,17 @@ size_t numberLength(std::string_view text, size_t at) {
   while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
                         isDigit(i + 1)))
     ++i;
+  // 12 1/2
+  if (size_t k = i + 1; i > at && isDigit(i - 1) && i < text.size() && text[i] == ' ' &&
+                        text.substr(at, i - at).find_first_of("/.") == text.npos && isDigit(k)) {
+    while (isDigit(k))
+      ++k;
+    if (k < text.size() && text[k] == '/' && isDigit(k + 1)) {
+      for (++k; isDigit(k);)
+        ++k;
+      i = k;
+    }
+  }
   const size_t percent = text.compare(i, 1, "%") == 0 ? 1 : text.compare(i, 2, " %") == 0 ? 2 : 0;
   return i + percent - at;
 }
@@ -65,7 +76,7 @@ std::optional<std::string> statedNumber(std::string_view given) {
   size_t begin = std::string_view::npos;
   for (const std::string_view verb :
        {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's ", " beträgt ",
-        " must be ", " has to be ", " a total of "}) {
+        " must be ", " has to be ", " will be ", " a total of "}) {
     const size_t at = sentence.rfind(verb);
     if (at != std::string_view::npos &&
         (begin == std::string_view::npos || at + verb.size() > begin))
@@ -91,18 +102,21 @@ std::optional<std::string> statedNumber(std::string_view given) {
     }
   }
   const std::vector<std::string> leading = wordsOf(before);
-  if (denies(leading))
+  const size_t comma = before.rfind(", ");
+  const std::string_view clause = before.substr(comma == before.npos ? 0 : comma);
+  if (denies(leading) || among(wordsOf(clause), {"says"})) // the problem says there are 10
     return std::nullopt;
-  // "the height is 3 m and the width is 2 m": no one number
-  if (const size_t other = before.find(" and the "); other != before.npos)
-    if (const size_t first = before.rfind(" is ", other);
-        first != before.npos && numberLength(before, first + 4))
-      return std::nullopt;
+  // "the height is 3 m and the width is 2 m", "A is 3, B is 5": no one number
+  for (const std::string_view joint : {" and ", ", "})
+    if (const size_t other = before.rfind(joint); other != before.npos)
+      if (const size_t first = before.rfind(" is ", other);
+          first != before.npos && numberLength(before, first + 4))
+        return std::nullopt;
   const bool exist = leading.size() > 1 && leading[leading.size() - 2] == "there";
   std::string value = bare(sentence.substr(begin));
   for (const std::string_view filler :
        {"approximately ", "roughly ", "exactly ", "indeed ", "therefore ", "thus ", "then ",
-        "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to "})
+        "hence ", "about ", "around ", "nearly ", "simply ", "just ", "equal to ", "us "})
     if (value.compare(0, filler.size(), filler) == 0)
       value.erase(0, filler.size());
   if (const size_t sign = value.rfind(" = "); // is 120 km / 2 h = 60 km/h
@@ -110,9 +124,12 @@ std::optional<std::string> statedNumber(std::string_view given) {
     value.erase(0, sign + 3);
   if (const auto numerals = vote::numeralsForWords(value)) // is three hundred
     return value;
+  if (value == "e" || value == "i" || value == "∞")
+    return !leading.empty() && isConclusion(leading[0]) ? std::optional(value) : std::nullopt;
   const size_t digit = value.find_first_not_of("-+$(\\");
-  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' ||
-      !isBalanced(value) || (exist && countsParts(wordsOf(value))))
+  const bool symbol = value.compare(0, 2, "π") == 0 || value.compare(0, 3, "√") == 0;
+  if (digit == std::string::npos || (!isDigit(value[digit]) && !symbol) || !isBalanced(value) ||
+      (exist && countsParts(wordsOf(value))))
     return std::nullopt;
   const size_t number = numberLength(value, 0);
   const std::string unit = value.substr(number);
@@ -121,7 +138,11 @@ std::optional<std::string> statedNumber(std::string_view given) {
        (!unit.empty() && unit[0] == ' ' && vote::isMeasureOf(value.substr(0, number), unit)) ||
        unit == "m²" || unit == "m³"))
     return value.substr(0, number);
-  if (wordsOf(value).size() <= 1)
+  const std::vector<std::string> letters = wordsOf(value); // 2i + 3j
+  const bool sum = value.find(" + ") != value.npos || value.find(" - ") != value.npos;
+  if (letters.size() <= 1 ||
+      (sum && std::all_of(letters.begin(), letters.end(),
+                          [](const std::string &word) { return word.size() == 1; })))
     return value;
   // 36π square units
   for (size_t blank = value.find(' '); blank != std::string::npos;
@@ -225,26 +246,6 @@ std::optional<std::string> boldWords(std::string_view sentence) {
   return measured ? words.substr(0, number) : words;
 }
 
-// The letter of "I would go with option B" and "this matches choice (A)".
-std::optional<std::string> pickedLetter(std::string_view sentence) {
-  const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
-  const std::vector<std::string> words = wordsOf(end);
-  if (end.size() < 2 || words.size() < 3 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
-      std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
-    return std::nullopt;
-  const std::string &before = words[words.size() - 2];
-  const bool noun = among({before}, {"option", "choice", "answer"}) &&
-                    among(words, {"go", "choose", "pick", "select", "matches", "match",
-                                  "corresponds", "correspond", "guess"});
-  const bool chosen =
-      (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
-      (words[0] == "i" && before == "with" && among(words, {"go"})) ||
-      (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
-  const bool right = before == "is" && end[end.size() - 2] == '(' &&
-                     among({words.begin(), words.end() - 2}, {"correct", "right"});
-  return noun || chosen || right ? std::optional(std::string(1, end.back())) : std::nullopt;
-}
-
 // "so the statement is false"
 std::optional<std::string> statedTruth(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
@@ -288,7 +289,11 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
   const std::vector<std::string> words = wordsOf(sentence);
   size_t i = !words.empty() && isConclusion(words[0]);
   const bool bracketed = sentence.size() > 3 && sentence[0] == '(' && sentence[2] == ')';
-  if (i == 0 && !bracketed && (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
+  const bool alone = words.size() == 5 && words[0].size() == 1 &&
+                     sentence[0] == (words[0][0] & 0x5F) && words[1] == "is" &&
+                     words[2] == "the"; // A is the correct option
+  if (i == 0 && !bracketed && !alone &&
+      (words.size() < 4 || !nouns.count(words[0]) || words[0] == "the"))
     return std::nullopt;
   const size_t bracket = sentence.find('(');
   if (i == 1 && words.size() == 2 && bracket != sentence.npos && bracket + 3 <= sentence.size() &&
@@ -303,7 +308,8 @@ std::optional<std::string> chosenLetter(std::string_view sentence) {
     return std::nullopt;
   const char letter = static_cast<char>(words[i][0] - 'a' + 'A');
   for (size_t k = 1; k + 1 < sentence.size(); ++k) // a capital of its own, or (c)
-    if ((sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1])) ||
+    if (alone ||
+        (sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1])) ||
         ((sentence[k] | 0x20) == (letter | 0x20) && sentence[k - 1] == '(' &&
          sentence[k + 1] == ')'))
       return std::string(1, letter);
@@ -318,9 +324,20 @@ std::optional<std::string> statedName(std::string_view sentence) {
   const bool dayOrMonth = !words.empty() && !otherWords.count(words.back()) &&
                           (vote::isWeekday(words.back()) || vote::isMonth(words.back()));
   std::string last = bare(sentence.substr(sentence.rfind(' ') + 1));
-  if (words.size() > 2 && words[words.size() - 2] == "is" && dayOrMonth && !denies(words) &&
-      last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
+  const bool article = words.size() > 3 && words[words.size() - 2] == "a";
+  const std::string verb = words.size() > 3 ? words[words.size() - 2 - article] : std::string();
+  if (words.size() > 2 && (verb == "is" || verb == "be" || words[words.size() - 2] == "is") &&
+      dayOrMonth && !denies(words) && last[0] >= 'A' && last[0] <= 'Z') // The day is Friday.
     return last;
+  // So Alice is the tallest.
+  const size_t n = words.size();
+  if (n == 5 && isConclusion(words[0]) && words[2] == "is" && words[3] == "the" &&
+      (words[4] == "winner" ||
+       (words[4].size() > 3 && words[4].compare(words[4].size() - 3, 3, "est") == 0))) {
+    const size_t name = sentence.find(' ') + 1;
+    if (sentence[name] >= 'A' && sentence[name] <= 'Z' && words[1].size() > 1)
+      return std::string(sentence.substr(name, words[1].size()));
+  }
   if (words.size() < 4 || !isConclusion(words[0]) || denies(words) || last.size() < 2 ||
       last[0] < 'A' || last[0] > 'Z' ||
       !std::all_of(last.begin() + 1, last.end(), [](char c) { return c >= 'a' && c <= 'z'; }))
@@ -330,6 +347,29 @@ std::optional<std::string> statedName(std::string_view sentence) {
 }
 
 } // namespace
+
+std::optional<std::string> pickedLetter(std::string_view sentence) {
+  const std::string_view end = sentence.substr(0, sentence.find_last_not_of(" .!*)\n") + 1);
+  const std::vector<std::string> words = wordsOf(end);
+  if (end.size() < 2 || words.size() < 3 || denies(words) || end.back() < 'A' || end.back() > 'J' ||
+      std::string_view(" (*").find(end[end.size() - 2]) == end.npos)
+    return std::nullopt;
+  const std::string &before = words[words.size() - 2];
+  const bool noun = among({before}, {"option", "choice", "answer"}) &&
+                    among(words, {"go", "choose", "pick", "select", "matches", "match",
+                                  "corresponds", "correspond", "guess"});
+  const bool chosen =
+      (isConclusion(words[0]) && among({before}, {"choose", "pick", "select"})) ||
+      (before == "with" && words[words.size() - 3] == "go" && among(words, {"i"})) ||
+      (among({before}, {"option", "choice"}) && words[words.size() - 3] == "is" &&
+       among(words, {"answer"})) ||
+      (words.size() == 3 && isConclusion(words[0]) && among({before}, {"option", "choice"}));
+  const bool right = before == "is" && end[end.size() - 2] == '(' &&
+                     among({words.begin(), words.end() - 2}, {"correct", "right"});
+  const bool it = words.size() == 4 && isConclusion(words[0]) && words[1] == "it" && // so it's A
+                  (words[2] == "s" || words[2] == "is");
+  return noun || chosen || right || it ? std::optional(std::string(1, end.back())) : std::nullopt;
+}
 
 std::optional<std::string> statedEquation(std::string_view sentence) {
   static const std::set<std::string> leading = {
@@ -344,7 +384,10 @@ std::optional<std::string> statedEquation(std::string_view sentence) {
     all.resize(is);
     closed = true;
   }
-  const size_t sign = all.find('=');
+  size_t sign = all.find('=');
+  for (const std::string_view relation : {" < ", " > ", " ≤ ", " ≥ "})
+    if (const size_t at = all.find(relation); at != all.npos) // -8 < x ≤ 2
+      sign = std::min(sign, at + 1);
   if (sign == std::string::npos || sign == 0 || all.find_first_of("\\${}*") != std::string::npos)
     return std::nullopt;
   size_t begin = all.find_last_not_of(' ', sign - 1);
@@ -387,11 +430,25 @@ std::optional<std::string> statedNumbers(std::string_view sentence) {
   return std::nullopt;
 }
 
+std::string withoutEmphasis(std::string_view sentence) {
+  std::string plain;
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (sentence.substr(i, 2) == "**")
+      ++i;
+    else if (sentence.substr(i, 2) != "\\$")
+      plain += sentence[i];
+  return plain;
+}
+
 std::optional<std::string> statedIn(std::string_view sentence) {
   for (const auto say :
        {statedNumber, statedTime, statedEquation, lastConclusion, chainEnd, boldWords, chosenLetter,
         pickedLetter, statedName, statedTruth, statedAmounts})
     if (auto said = say(sentence))
+      return said;
+  const std::string plain = withoutEmphasis(sentence);
+  for (const auto say : {statedEquation, chainEnd, statedTruth})
+    if (auto said = plain == sentence ? std::nullopt : say(plain))
       return said;
   return std::nullopt;
 }
@@ -409,6 +466,8 @@ std::optional<std::string> statedNone(std::string_view sentence) {
   if ((begin != words.begin() || among(words, {"limit"})) && ends({"does", "not", "exist"}) &&
       size_t(end - begin) < 8)
     return "does not exist";
+  if (begin != words.begin() && ends({"is", "undefined"}) && size_t(end - begin) < 8)
+    return "undefined";
   static const std::set<std::string> kinds = {"real", "integer", "valid", "such", "possible"};
   const bool solution = words.back() == "solution" || words.back() == "solutions";
   if (begin != words.begin() && solution && words[n - 2] == "many" &&
@@ -426,17 +485,6 @@ std::optional<std::string> statedNone(std::string_view sentence) {
 }
 
 std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
-  static const std::set<std::string> references = {
-      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
-      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
-      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
-      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
-  static const std::set<std::string> actions = {
-      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
-      "choose", "let",      "suppose",  "assume", "substitute", "split"};
-  // Whose "of" leads to the amount itself: "a total of 3 bolts".
-  static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
-                                                "sum",   "amount", "distance", "salary", "balance"};
   static const std::set<std::string> comparisons = {
       "more", "less", "fewer", "greater", "larger",  "smaller", "than",    "least",
       "most", "half", "twice", "thrice",  "double",  "triple",  "between", "every",
@@ -444,15 +492,13 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
   // "so 3 is too small"
   static const std::set<std::string> properties = {
       "too", "even", "odd", "prime", "also", "composite", "divisible", "possible", "always"};
-  std::string plain; // without the signs of bold text, and with $ for \$
-  for (size_t i = 0; i < sentence.size(); ++i)
-    if (sentence.substr(i, 2) != "**" && sentence.substr(i, 2) != "\\$")
-      plain += sentence[i];
-    else if (sentence[i] == '*')
-      ++i;
+  std::string plain = withoutEmphasis(sentence);
   if (const size_t ways = plain.find(" ways to ");
       ways != plain.npos && plain.find_first_of("0123456789", ways) == plain.npos)
     plain.resize(ways + 5); // to choose two of five
+  if (const size_t left = plain.find(" left to ");
+      left != plain.npos && plain.find_first_of("0123456789", left) == plain.npos)
+    plain.resize(left + 5); // left to read
   const std::vector<std::string> words = wordsOf(plain);
   const bool makes = words.size() > 1 && (words[0] == "that" || words[0] == "this") &&
                      (words[1] == "makes" || words[1] == "s");
@@ -465,7 +511,7 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
       (words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
        (words[1] == "conclusion" || words[1] == "total" || words[2] == "result"));
   if ((words.size() < 3 && !makes) || !(concludes || sums || isConclusion(words[0])) ||
-      denies(words) || among(words, actions) ||
+      denies(words) || tellsWhatIsDone(words) ||
       plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
     return std::nullopt;
   std::optional<std::string> found;
@@ -479,14 +525,28 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
                                    behind = wordsOf(plain.substr(i + length));
     const std::string number = plain.substr(i, length);
     const bool joined = (i > 0 && plain[i - 1] != ' ') ||
-                        (i + length < plain.size() &&
+                        (i + length < plain.size() && plain.compare(i + length, 2, "°") != 0 &&
                          std::string_view(" .,").find(plain[i + length]) == std::string_view::npos);
     const size_t n = before.size();
     if (found || n == 0 || joined)
       return std::nullopt;
     const bool share = number.back() == '%' && before.back() == "by";
-    const bool amount = n > 2 && before.back() == "of" && amounts.count(before[n - 2]) &&
-                        (before[n - 3] == "a" || before[n - 3] == "an");
+    if (vote::isMonth(before.back())) { // the deadline is March 15
+      const std::string date = bare(plain.substr(plain.rfind(' ', i - 2) + 1));
+      return n > 1 && among({before[n - 2]}, {"is", "be", "on"}) && behind.empty()
+                 ? std::optional(date)
+                 : std::nullopt;
+    }
+    const bool remaining = n > 1 && before.back() == "with" &&
+                           among({before[n - 2]}, {"up", "left", "us", "him", "her", "them",
+                                                   "started", "starts", "began", "begins"});
+    const bool fraction = !behind.empty() && behind[0] == "of" &&
+                          (number.find('/') != number.npos || // of the cake, of them
+                           (behind.size() == 2 && behind[1] == "them"));
+    const bool amount = // a total of 3, a grand total of 3
+        n > 2 && before.back() == "of" && amountNouns().count(before[n - 2]) &&
+        among({before.begin() + ptrdiff_t(n - std::min<size_t>(n, 4)), before.end() - 2},
+              {"a", "an"});
     // "So Ann, who is left, has 3": only words beside the number change it.
     const std::string near =
         n > 1 && before[n - 2] != "to" ? before[n - 2] + " " + before[n - 1] : before[n - 1];
@@ -496,19 +556,24 @@ std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes)
     // "at 60 km/h", "in 3 hours"
     const bool measured =
         isUnitBehind(plain, i + length) && among({before.back()}, {"at", "in", "for"});
-    if ((references.count(before.back()) && !share && !amount && !measured) ||
-        (vote::changesValue(near) && !amount) ||
+    const bool reduced = // after the discount, after two years
+        behind.size() > 1 && ((isTimeUnit(behind.back()) && among(behind, {"after"})) ||
+                              among({behind.back()}, {"discount", "discounts", "tax", "taxes",
+                                                      "tip", "sale", "coupon"}));
+    if ((isReference(before.back()) && !share && !amount && !measured && !remaining) ||
+        (vote::changesValue(near) && !amount && !remaining) ||
         among({before.begin() + ptrdiff_t(std::min<size_t>(n, each ? 2 : 0)), before.end()},
               comparisons) ||
-        (!behind.empty() && behind[0] != "every" && !left &&
-         (vote::changesValue(behind[0]) || (behind[0] == "of" && number.back() != '%'))) ||
+        (!behind.empty() && behind[0] != "every" && !left && !reduced &&
+         (vote::changesValue(behind[0]) ||
+          (behind[0] == "of" && number.back() != '%' && !fraction))) ||
         (behind.size() > 1 && behind[0] == "is" && properties.count(behind[1])))
       return std::nullopt;
     for (size_t k = 0; k < behind.size(); ++k)
       if (comparisons.count(behind[k]) && !(behind[k] == "every" && k < 2) &&
           !(behind[k] == "each" && k < 3))
         return std::nullopt;
-    if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+    if (!left && !reduced && among(behind, {"left", "right", "dozen", "before", "after"}))
       return std::nullopt;
     if (makes && (behind.size() > 2 || among(behind, {"times"}))) // that's 3 times what we need
       return std::nullopt;

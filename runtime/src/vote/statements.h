@@ -11,6 +11,12 @@ namespace m1rt {
 // Length of the number that begins here: 12, 1,234.50, 2/3, -7, \$5; 0 if none does.
 size_t numberLength(std::string_view text, size_t at);
 
+// Without the signs of bold text, and with $ for \$.
+std::string withoutEmphasis(std::string_view sentence);
+
+// The letter of "I would go with option B" and "this matches choice (A)".
+std::optional<std::string> pickedLetter(std::string_view sentence);
+
 // The number, the equation, the time of day, the bold words, the letter of a choice or the name
 // that a sentence leads to: "the sum is 7", "so x = 7", "so the winner is Bob".
 std::optional<std::string> statedIn(std::string_view sentence);
