@@ -23,7 +23,7 @@ constexpr uint32_t measuredSteps = 2;
 // there are so many the median, which of four is the second least, for a step whose predecessor's
 // tokens were taken late looks short.
 constexpr uint32_t settlingSteps = 4;
-// Of what steps take of their medians about the last thousand count, beside so many before them that
+// Of what steps take of their medians about the last thousand count, at first beside so many that
 // take as long, and none for more than so many medians: a standstill is no step.
 constexpr double lastSteps = 1000, assumedSteps = 64, mostOfMedian = 10;
 constexpr double cells = 2048; // of a table
