@@ -40,22 +40,23 @@ inline size_t printableLength(std::string_view text) {
   return control ? 0 : characterLength(text);
 }
 
-/// The text with \xNN in the place of what may not be shown, \n in that of line ends unless it may
-/// have several lines, and without the middle when it is long.
+/// The text with \xNN in the place of what may not be shown, \n and \t in that of line ends and
+/// tabs unless it may have several lines, and without the middle when it is long.
 inline std::string printable(std::string_view text, bool severalLines) {
   constexpr size_t head = 6000, tail = 1500;
   std::string out;
   for (size_t i = 0; i < text.size();) {
     if (out.size() >= head && text.size() - i > tail + 100) {
-      size_t next = text.size() - tail;
-      while (next < text.size() && (static_cast<unsigned char>(text[next]) & 0xc0) == 0x80)
+      size_t next = text.size() - tail; // or where its character ends
+      for (int skipped = 0; skipped < 3 && (static_cast<unsigned char>(text[next]) & 0xc0) == 0x80;
+           ++skipped)
         ++next;
       out += " ... (" + std::to_string(next - i) + " bytes) ... ";
       i = next;
     }
     const size_t length = printableLength(text.substr(i));
-    if (text[i] == '\n' && !severalLines) {
-      out += "\\n";
+    if ((text[i] == '\n' || text[i] == '\t') && !severalLines) {
+      out += text[i] == '\n' ? "\\n" : "\\t";
     } else if (length > 0) {
       out += text.substr(i, length);
     } else {

@@ -23,6 +23,9 @@ constexpr uint32_t measuredSteps = 2;
 // there are so many the median, which of four is the second least, for a step whose predecessor's
 // tokens were taken late looks short.
 constexpr uint32_t settlingSteps = 4;
+// Of what steps take of their medians about the last thousand count, at first beside so many that
+// take as long, and none for more than so many medians: a standstill is no step.
+constexpr double lastSteps = 1000, assumedSteps = 64, mostOfMedian = 10;
 constexpr double cells = 2048; // of a table
 // Ways of a problem. Chosen on simulated problems of seven kinds at four budgets (docs/votes.md):
 // other numbers lost up to 0.008 of what their votes are worth, taking all problems for one 0.037.
@@ -57,6 +60,11 @@ size_t stretchOf(double length) {
 
 void StepTimes::add(uint32_t sequences, double seconds) {
   Entry &entry = sizes[sequences];
+  if (entry.steps >= settlingSteps && entry.seconds > 0) {
+    measured = std::min(measured + 1, lastSteps - assumedSteps);
+    ofMedian +=
+        (std::min(seconds / entry.seconds, mostOfMedian) - ofMedian) / (assumedSteps + measured);
+  }
   entry.last[entry.steps++ % entry.last.size()] = seconds;
   auto sorted = entry.last;
   const size_t known = std::min<size_t>(entry.steps, sorted.size());
@@ -86,7 +94,9 @@ void StepTimes::fit() {
   }
 }
 
-double StepTimes::estimate(uint32_t sequences) const {
+double StepTimes::estimate(uint32_t sequences) const { return ofMedian * median(sequences); }
+
+double StepTimes::median(uint32_t sequences) const {
   if (sizes.empty())
     return 0;
   if (sizes.size() == 1) {

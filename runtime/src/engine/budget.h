@@ -14,8 +14,10 @@
 namespace m1rt {
 
 /// Seconds of a decode step by its number of sequences, learned as steps are measured: the median
-/// of the last ones of each size. A step in a thousand takes ten times as long, and a size that
-/// looks dear because of it would not be chosen, and so not be measured, any more.
+/// of the last ones of each size, times what steps of all sizes take of their medians on average. A
+/// step in a thousand takes ten times as long, and a size that looks dear because of it would not
+/// be chosen, and so not be measured, any more; where other work makes many steps long, it does so
+/// whatever their size.
 class StepTimes {
 public:
   void add(uint32_t sequences, double seconds);
@@ -28,7 +30,7 @@ public:
 
 private:
   struct Entry {
-    std::array<double, 16> last; // steps' seconds; the newest takes the place of the oldest
+    std::array<double, 64> last; // steps' seconds; the newest takes the place of the oldest
     double seconds = 0;
     uint32_t steps = 0;
   };
@@ -38,8 +40,10 @@ private:
     double seconds, weight;
   };
   void fit();
+  double median(uint32_t sequences) const;
   std::map<uint32_t, Entry> sizes;
-  std::vector<Run> fitted; // of all sizes; more sequences take longer
+  std::vector<Run> fitted;           // of all sizes; more sequences take longer
+  double ofMedian = 1, measured = 0; // what steps take of their size's median, a moving average
 };
 
 /// Samples by stretch of length, each an eighth longer than the one before: how many came to it,

@@ -333,6 +333,10 @@ bool Context::prepare(const Description &description) {
                   compiled.cubin.size());
       // Up to 16 bytes are convergence barriers that ptxas keeps on the stack, not data.
       require(compiled.spill_bytes <= 16, kernel.symbol + " spills registers");
+      // What ptxas says where registers of a warpgroup's products are used before these end.
+      for (const char *words : {"wgmma.mma_async instructions are serialized", "wait is injected"})
+        require(compiled.log.find(words) == std::string::npos,
+                kernel.symbol + "'s products wait for one another: " + compiled.log);
       continue;
     }
     std::unique_ptr<Loaded> &entry = cache[kernel.source];
