@@ -2,6 +2,7 @@
 // vector: all compile for every supported GPU generation, none spills on sm_90, and each stays
 // within the registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
 #include "CubinResources.h"
+#include "HandTuned.h"
 #include "M1/IR/Scalars.h"
 #include "Plan/Plan.h"
 #include "Toolchain.h"
@@ -480,11 +481,27 @@ TEST_F(CudaKernels, ToolchainErrors) {
   ASSERT_FALSE(bool(compiled));
   std::string error = llvm::toString(compiled.takeError());
   EXPECT_EQ(error.find("NVRTC cannot compile wrong for sm_90:\nwrong.cu(1): error: "), 0u) << error;
+  compiled = toolchain->compile("", "headless", "sm_90", {{nullptr, nullptr}}, {});
+  ASSERT_FALSE(bool(compiled));
+  EXPECT_EQ(llvm::toString(compiled.takeError()), "NVRTC refused the program headless");
   auto assembled = toolchain->assemble(".version 8.0\n.target sm_90\nwhat", "sm_90");
   ASSERT_FALSE(bool(assembled));
   error = llvm::toString(assembled.takeError());
   EXPECT_EQ(error.find("nvJitLink cannot assemble generated PTX for sm_90 (status "), 0u) << error;
   EXPECT_NE(error.find("syntax error"), std::string::npos) << error;
+}
+
+// Rows of a type that no family computes in are an error that names the operand.
+TEST(CudaFacts, UnknownType) {
+  MLIRContext context;
+  KernelSpec spec;
+  spec.operands = {{"x", Float64Type::get(&context), {64}, 64},
+                   {"out", BFloat16Type::get(&context), {64}, 64}};
+  std::string error;
+  EXPECT_EQ(cuda::typeOf(spec, "out", error), m1k::cuda::Type::bf16);
+  EXPECT_EQ(error, "");
+  cuda::typeOf(spec, "x", error);
+  EXPECT_EQ(error, "operand 'x' is neither f32, bf16, f16, i8, e4m3 nor pairs of int4");
 }
 
 // The target's name says which GPUs; anything else is an error that names the value.

@@ -324,3 +324,157 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
   return %l, %s : tensor<?x96xf32>, tensor<?xi32>
 }
+
+// -----
+
+// A convolution that repeats other heads than the scan's.
+m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
+m1.weight @wide : tensor<128x64xbf16> {sources = ["wide"]}
+m1.weight @c : tensor<128x4xf32> {sources = ["c"]}
+m1.weight @A : tensor<128x16xf32> {sources = ["A"]}
+m1.weight @wb : tensor<16x64xbf16> {sources = ["wb"]}
+m1.state @cs : !m1.conv_state<3x64xbf16>
+m1.state @ss : !m1.scan_state<128x16xf32>
+func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
+  %embed = m1.get_weight @embed : tensor<96x64xbf16>
+  %wide = m1.get_weight @wide : tensor<128x64xbf16>
+  %c = m1.get_weight @c : tensor<128x4xf32>
+  %A = m1.get_weight @A : tensor<128x16xf32>
+  %wb = m1.get_weight @wb : tensor<16x64xbf16>
+  %cs = m1.get_state @cs : !m1.conv_state<3x64xbf16>
+  %ss = m1.get_state @ss : !m1.scan_state<128x16xf32>
+  %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
+  %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@causal_conv1d_128_decode: the convolution and the scan disagree}}
+  %x = m1.causal_conv1d %h, %c, %batch, %cs {activation = #m1<activation silu>,
+      head_size = 32 : i64, repeat = 2 : i64}
+      : (tensor<?x64xbf16>, tensor<128x4xf32>, !m1.batch, !m1.conv_state<3x64xbf16>)
+      -> tensor<?x128xbf16>
+  %b = m1.linear %h, %wb : (tensor<?x64xbf16>, tensor<16x64xbf16>) -> tensor<?x16xbf16>
+  %i = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
+  %d = m1.silu %i : (tensor<?x128xbf16>) -> tensor<?x128xbf16>
+  %y = m1.selective_scan %x, %d, %A, %b, %b, %batch, %ss
+      : (tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<128x16xf32>, tensor<?x16xbf16>,
+         tensor<?x16xbf16>, !m1.batch,
+         !m1.scan_state<128x16xf32>) -> tensor<?x128xbf16>
+  %y0, %y1 = m1.split %y : tensor<?x128xbf16> -> tensor<?x64xbf16>, tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
+  %t = m1.gather_rows %y0, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
+  %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
+  %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x96xf32>, tensor<?xi32>
+}
+
+// -----
+
+// Norms that come before the gate, behind SSD scans: of all channels, and of groups.
+m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
+m1.weight @wide : tensor<100x64xbf16> {sources = ["wide"]}
+m1.weight @heads : tensor<4xf32> {sources = ["heads"]}
+m1.weight @norm : tensor<64xf32> {sources = ["norm"]}
+m1.state @ss : !m1.scan_state<4x16x16xf32>
+m1.state @ss2 : !m1.scan_state<4x16x16xf32>
+func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
+  %embed = m1.get_weight @embed : tensor<96x64xbf16>
+  %wide = m1.get_weight @wide : tensor<100x64xbf16>
+  %heads = m1.get_weight @heads : tensor<4xf32>
+  %norm = m1.get_weight @norm : tensor<64xf32>
+  %ss = m1.get_state @ss : !m1.scan_state<4x16x16xf32>
+  %ss2 = m1.get_state @ss2 : !m1.scan_state<4x16x16xf32>
+  %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
+  %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  %i = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<100x64xbf16>) -> tensor<?x100xbf16>
+  %x, %b, %k, %dt = m1.split %i : tensor<?x100xbf16> -> tensor<?x64xbf16>, tensor<?x16xbf16>,
+      tensor<?x16xbf16>, tensor<?x4xbf16>
+  %y = m1.ssd_scan %x, %dt, %heads, %b, %k, %batch, %ss {delta_softplus}
+      : (tensor<?x64xbf16>, tensor<?x4xbf16>, tensor<4xf32>, tensor<?x16xbf16>, tensor<?x16xbf16>,
+         !m1.batch,
+         !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{the norm comes before the gate}}
+  %g = m1.gated_rms_norm %y, %h, %norm {eps = 1.0e-5 : f64, groups = 1 : i64, norm_first}
+      : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
+  %j = m1.linear %g, %wide : (tensor<?x64xbf16>, tensor<100x64xbf16>) -> tensor<?x100xbf16>
+  %x2, %b2, %k2, %dt2 = m1.split %j : tensor<?x100xbf16> -> tensor<?x64xbf16>,
+      tensor<?x16xbf16>, tensor<?x16xbf16>, tensor<?x4xbf16>
+  %y2 = m1.ssd_scan %x2, %dt2, %heads, %b2, %k2, %batch, %ss2 {delta_softplus}
+      : (tensor<?x64xbf16>, tensor<?x4xbf16>, tensor<4xf32>, tensor<?x16xbf16>, tensor<?x16xbf16>,
+         !m1.batch,
+         !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{the norm comes before the gate}}
+  %g2 = m1.gated_rms_norm %y2, %h, %norm {eps = 1.0e-5 : f64, groups = 4 : i64, norm_first}
+      : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
+  %t = m1.gather_rows %g2, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
+  %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
+  %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x96xf32>, tensor<?xi32>
+}
+
+// -----
+
+// A gated delta rule whose norm is not one of heads.
+m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
+m1.weight @c : tensor<128x4xf32> {sources = ["c"]}
+m1.weight @wide : tensor<128x64xbf16> {sources = ["wide"]}
+m1.weight @wa : tensor<4x64xbf16> {sources = ["wa"]}
+m1.weight @decay : tensor<4xf32> {sources = ["decay"]}
+m1.weight @norm : tensor<64xf32> {sources = ["norm"]}
+m1.state @cs : !m1.conv_state<3x128xbf16>
+m1.state @ss : !m1.scan_state<4x16x16xf32>
+func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
+  %embed = m1.get_weight @embed : tensor<96x64xbf16>
+  %c = m1.get_weight @c : tensor<128x4xf32>
+  %wide = m1.get_weight @wide : tensor<128x64xbf16>
+  %wa = m1.get_weight @wa : tensor<4x64xbf16>
+  %decay = m1.get_weight @decay : tensor<4xf32>
+  %norm = m1.get_weight @norm : tensor<64xf32>
+  %cs = m1.get_state @cs : !m1.conv_state<3x128xbf16>
+  %ss = m1.get_state @ss : !m1.scan_state<4x16x16xf32>
+  %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
+  %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  %i = m1.linear %h, %wide : (tensor<?x64xbf16>, tensor<128x64xbf16>) -> tensor<?x128xbf16>
+  // expected-remark @+1 {{@causal_conv1d_128_decode: of many sequences what several blocks read is convolved once before}}
+  %qkv = m1.causal_conv1d %i, %c, %batch, %cs {activation = #m1<activation silu>}
+      : (tensor<?x128xbf16>, tensor<128x4xf32>, !m1.batch, !m1.conv_state<3x128xbf16>)
+      -> tensor<?x128xbf16>
+  %q, %k, %v = m1.split %qkv : tensor<?x128xbf16> -> tensor<?x32xbf16>, tensor<?x32xbf16>,
+      tensor<?x64xbf16>
+  %a = m1.linear %h, %wa : (tensor<?x64xbf16>, tensor<4x64xbf16>) -> tensor<?x4xbf16>
+  %b = m1.silu %a : (tensor<?x4xbf16>) -> tensor<?x4xbf16>
+  %y = m1.gated_delta %q, %k, %v, %b, %b, %decay, %batch, %ss {eps = 1.0e-6 : f64,
+      scale = 0.25 : f64}
+      : (tensor<?x32xbf16>, tensor<?x32xbf16>, tensor<?x64xbf16>, tensor<?x4xbf16>,
+         tensor<?x4xbf16>, tensor<4xf32>, !m1.batch,
+         !m1.scan_state<4x16x16xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{the norm is not one of heads}}
+  %g = m1.gated_rms_norm %y, %h, %norm {eps = 1.0e-5 : f64, groups = 2 : i64}
+      : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
+  %t = m1.gather_rows %g, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
+  %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
+  %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x96xf32>, tensor<?xi32>
+}
+
+// -----
+
+// Keys and values of f32 for rows of bf16 that attend.
+m1.weight @embed : tensor<96x64xbf16> {sources = ["embed"]}
+m1.state @cache : !m1.kv_cache<1x64x32xbf16>
+func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
+  %embed = m1.get_weight @embed : tensor<96x64xbf16>
+  %cache = m1.get_state @cache : !m1.kv_cache<1x64x32xbf16>
+  %e = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xbf16>) -> tensor<?x64xf32>
+  %h = m1.silu %e : (tensor<?x64xf32>) -> tensor<?x64xbf16>
+  %k, %v = m1.split %e : tensor<?x64xf32> -> tensor<?x32xf32>, tensor<?x32xf32>
+  m1.kv_write %k, %v, %batch, %cache
+      : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<1x64x32xbf16>
+  // expected-remark @+1 {{what is turned and written has another type than what attends}}
+  %o = m1.attention %h, %batch, %cache {scale = 0.25 : f64}
+      : (tensor<?x64xbf16>, !m1.batch, !m1.kv_cache<1x64x32xbf16>) -> tensor<?x64xbf16>
+  // expected-remark @+1 {{@gather_rows_64: no RMS norm is its only reader}}
+  %t = m1.gather_rows %o, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
+  %l = m1.linear %t, %embed : (tensor<?x64xbf16>, tensor<96x64xbf16>) -> tensor<?x96xf32>
+  %s = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x96xf32>, tensor<?xi32>
+}

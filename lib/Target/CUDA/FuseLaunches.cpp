@@ -189,10 +189,9 @@ FuseLaunchesPass::replace(const Fusion &fusion,
                           llvm::function_ref<mk::Description(const std::string &symbol)> describe,
                           plan::LaunchOp *made) {
   mk::Description description = describe(symbolFor(fusion.key, fusion.name));
-  if (description.error.empty() && description.kernels.size() != 1)
-    description.error = "the kernels are not one";
   if (!description.error.empty())
     return description.error;
+  assert(description.kernels.size() == 1 && "what is described here is one kernel");
   const mk::Kernel &kernel = description.kernels.front();
   SmallVector<Operand> operands;
   for (const std::string &role : kernel.operands)

@@ -5,6 +5,7 @@
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
+#include <cassert>
 #include <limits>
 
 using namespace mlir;
@@ -519,14 +520,11 @@ mk::ScanNeighbours ssdNeighbours(const UpdateParts &parts, mk::SsdScan &scan, st
 }
 
 mk::DeltaUpdate deltaUpdate(const UpdateParts &parts, std::string &error) {
+  assert(parts.conv && !parts.gate && "its step takes in a convolution, and a norm with its gate");
   mk::DeltaUpdate facts;
   facts.delta = gatedDelta(*parts.scan, error);
   facts.counters = parts.counters;
   facts.has_norm = parts.norm;
-  if (!parts.conv || parts.gate) {
-    error = "a gated delta rule's step takes in a convolution, and a norm with its gate";
-    return facts;
-  }
   mk::CausalConv1d conv = causalConv1d(*parts.conv, error);
   facts.x_type = conv.x_type;
   facts.x_stride = conv.x_stride;
