@@ -1,8 +1,9 @@
-/* Several samples of one prompt through the C API, as they come:
+/* Several samples of the answer to one message through the C API, as they come:
  *
- *   generate MODEL.m1a "prompt" [SAMPLES] [MAX_NEW_TOKENS]
+ *   generate MODEL.m1a "message" [SAMPLES] [MAX_NEW_TOKENS]
  *
  * Build: cc generate.c $(pkg-config --cflags --libs m1rt) -o generate
+ *        (installed where the loader does not look: with -Wl,-rpath,DIR/lib as well)
  * or, before installing, with B=$PWD/../../build/lib:
  *        cc generate.c -I../../runtime/include -L$B -Wl,-rpath,$B -lm1rt -o generate */
 #include "m1/engine.h"
@@ -36,7 +37,7 @@ static void parse_ids(const char *text, int32_t **out_tokens, size_t *out_count)
 
 int main(int argc, char **argv) {
   if (argc < 3) {
-    fprintf(stderr, "usage: generate MODEL.m1a PROMPT [SAMPLES] [MAX_NEW_TOKENS]\n");
+    fprintf(stderr, "usage: generate MODEL.m1a MESSAGE [SAMPLES] [MAX_NEW_TOKENS]\n");
     return 2;
   }
   m1_model *model;
@@ -44,7 +45,13 @@ int main(int argc, char **argv) {
 
   int32_t *prompt;
   size_t prompt_length;
-  m1_status *status = m1_model_encode(model, argv[2], true, &prompt, &prompt_length);
+  const m1_chat_message message = {"user", argv[2]};
+  m1_status *status = m1_model_encode_chat(model, &message, 1, &prompt, &prompt_length);
+  if (m1_status_get_code(status) == M1_STATUS_UNSUPPORTED) { /* no chat template */
+    fprintf(stderr, "generate: note: %s; taken as it is\n", m1_status_message(status));
+    m1_status_destroy(status);
+    status = m1_model_encode(model, argv[2], true, &prompt, &prompt_length);
+  }
   const bool has_text = !status;
   if (m1_status_get_code(status) == M1_STATUS_UNSUPPORTED) {
     m1_status_destroy(status);

@@ -476,8 +476,9 @@ class RunText(unittest.TestCase):
         self.assertEqual({s["finish_reason"] for s in json.loads(out)["samples"]}, {"cancelled"})
 
     def test_c_example(self):
-        """examples/c/generate.c, through the C API, says what m1-run says."""
-        wanted = self.json("--prompt", "hello", "--raw", "--max-new-tokens", "30")["samples"][0]["text"]
+        """examples/c/generate.c, through the C API, says what m1-run says, through the chat template as it does."""
+        wanted = self.json("--prompt", "hello", "--max-new-tokens", "30")["samples"][0]["text"]
+        self.assertNotEqual(wanted, self.json("--prompt", "hello", "--raw", "--max-new-tokens", "30")["samples"][0]["text"])
         result = subprocess.run([os.path.join(BIN, "m1-example-generate"), self.art, "hello", "1", "30"], capture_output=True, text=True)
         self.assertEqual(result.returncode, 0, result.stderr)
         self.assertEqual(result.stdout.removeprefix("[0] ").removesuffix("\n").replace("\n[0] ", ""), wanted)

@@ -99,7 +99,7 @@ class Tokenize(unittest.TestCase):
                                     (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
                                     (self.art, b"[]\n", "standard input:1: expected an object"),
                                     (self.art, b'{"text": "\\ud800"}\n', "standard input:1: not JSON: column 17: syntax error"),
-                                    ("/none/tokenizer.json", b"", "/none/tokenizer.json: cannot be read"),
+                                    ("/none/tokenizer.json", b"", "/none/tokenizer.json: no such file"),
                                     (path, b"", path), (bare + ".m1a", b"", "compiled without a tokenizer")):
             result = self.run_tool(source, lines)
             self.assertEqual(result.returncode, 1, result)

@@ -447,7 +447,7 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
     path = tokenizerPath;
     std::string text = readFile(tokenizerPath, exists);
     if (!exists)
-      throw PrepareError("cannot be read");
+      throw PrepareError("no such file");
     prepare(text, config, fileBytes + text.size(), out);
     return true;
   } catch (const std::exception &e) {
