@@ -70,9 +70,11 @@ size_t behindNote(const std::string &text) {
       "reference",  "references", "sources",     "tip",          "confidence", "disclaimer",
       "key points", "reasoning",  "key concept", "caution"};
   constexpr size_t longest = 600;
-  const size_t paragraph = text.rfind("\n\n");
-  if (paragraph == text.npos || text.size() - paragraph > longest)
+  const size_t from = text.size() - std::min(text.size(), longest);
+  const size_t blank = std::string_view(text).substr(from).rfind("\n\n");
+  if (blank == std::string_view::npos)
     return 0;
+  const size_t paragraph = from + blank;
   const std::string_view last = std::string_view(text).substr(paragraph + 2);
   if (last.find_first_not_of("-*_= \n") == last.npos)
     return paragraph;

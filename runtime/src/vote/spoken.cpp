@@ -236,7 +236,8 @@ std::optional<std::string> lastLine(const std::string &text, bool whole) {
       }
   }
   const bool bold = rest.substr(0, 2) == "**";
-  if (const size_t sign = rest.rfind("= **"); sign != rest.npos && rest.size() > sign + 4)
+  if (const size_t sign = rest.rfind("= **");
+      sign != rest.npos && rest.size() > sign + 4 && rest.size() <= longest)
     if (std::string result = bare(rest.substr(sign + 4)); // 60 + 96 = **156**
         numberLength(result, 0) == result.size() && isFormula(std::string(rest)))
       return result;
