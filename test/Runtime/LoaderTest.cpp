@@ -247,7 +247,7 @@ TEST(Loader, ChecksBounds) {
       {"tuning table 0: no GPU's name", [](auto &m) { tuned(m).gpu = ""; }},
       {"tuning table 0: product 0: an algorithm of 7 words, expected 8",
        [](auto &m) { tuned(m).products[0]->algorithm.pop_back(); }},
-      {"tuning table 0: product 0: expected types among f32, bf16 and f16",
+      {"tuning table 0: product 0: expected types among f32, bf16, f16 and, of inputs, f8e4m3",
        [](auto &m) { tuned(m).products[0]->input_type = schema::ElementType(77); }},
       {"tuning table 0: product 0: expected m, n, k above 0, lda of k or more and ldo of n or more",
        [](auto &m) { tuned(m).products[0]->lda = 31; }},

@@ -57,6 +57,18 @@ TEST(TuningTable, IsReadAsWritten) {
   EXPECT_EQ(read.chip, "");
 }
 
+TEST(TuningTable, HoldsInputsOfE4m3) {
+  TuningTable read;
+  Status status = parseTuningTable(changed("\"input\": \"bf16\"", "\"input\": \"f8e4m3\""),
+                                   "table.json", &read);
+  ASSERT_TRUE(status.ok()) << status.message();
+  EXPECT_EQ(read.products.cbegin()->first.inputType == schema::ElementType::f8e4m3,
+            read.products.crbegin()->first.inputType != schema::ElementType::f8e4m3);
+  status = parseTuningTable(changed("\"output\": \"bf16\"", "\"output\": \"f8e4m3\""), "table.json",
+                            &read);
+  EXPECT_NE(status.message().find("of inputs, f8e4m3"), std::string::npos) << status.message();
+}
+
 TEST(TuningTable, RefusesWhatIsNone) {
   const char *noTable =
       "table.json: expected a tuning table as m1-bench --tune writes it, version 1";

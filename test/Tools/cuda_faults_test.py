@@ -180,7 +180,7 @@ class CudaFaults(unittest.TestCase):
             with self.subTest(function=function):
                 self.expect(self.run_tool("m1-bench", ARTIFACT, "--device", "cuda", "--tune", self.path("none"), M1_FAIL=f"{function}@30=999"),
                             message + UNKNOWN)
-        for at, what in (2, "rows to tune with"), (3, "products to tune"), (4, "the products' workspace"):
+        for at, what in (2, "rows to tune with"), (3, "products to tune"), (4, "the products' workspace"), (5, "scales of rows to tune with"):
             with self.subTest(what=what):
                 self.expect(self.run_tool("m1-bench", ARTIFACT, "--device", "cuda", "--tune", self.path("none"), M1_FAIL=f"cuMemAlloc@{at}=999"),
                             rf"allocation of [\d.]+ [kM]?B for {what} " + UNKNOWN)

@@ -12,8 +12,8 @@ using schema::ElementType;
 
 namespace {
 
-// Those of f8e4m3 are left to the library's choice.
-constexpr ElementType productTypes[] = {ElementType::f32, ElementType::bf16, ElementType::f16};
+constexpr ElementType productTypes[] = {ElementType::f32, ElementType::bf16, ElementType::f16,
+                                        ElementType::f8e4m3}; // the last of inputs alone
 
 /// What a product of a table may not be, wherever the table comes from; empty when all is well.
 std::string faultOf(const GemmShape &shape) {
@@ -21,8 +21,9 @@ std::string faultOf(const GemmShape &shape) {
     return std::find(std::begin(productTypes), std::end(productTypes), type) !=
            std::end(productTypes);
   };
-  if (!isOfProducts(shape.inputType) || !isOfProducts(shape.outType))
-    return "expected types among f32, bf16 and f16";
+  if (!isOfProducts(shape.inputType) || !isOfProducts(shape.outType) ||
+      shape.outType == ElementType::f8e4m3)
+    return "expected types among f32, bf16, f16 and, of inputs, f8e4m3";
   if (shape.m == 0 || shape.n == 0 || shape.k == 0 || shape.lda < shape.k || shape.ldo < shape.n)
     return formatted("expected m, n, k above 0, lda of k or more and ldo of n or more, got m %u, n "
                      "%u, k %u, lda %u, ldo %u",
@@ -98,8 +99,7 @@ std::map<GemmShape, std::string> productsOf(const schema::Target &target) {
   if (target.functions())
     for (const schema::Function *function : *target.functions())
       for (const schema::CommandHolder *holder : *function->commands())
-        if (const schema::Gemm *gemm = holder->command_as_Gemm();
-            gemm && gemm->a_type() != ElementType::f8e4m3)
+        if (const schema::Gemm *gemm = holder->command_as_Gemm(); gemm)
           products.emplace(shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset()),
                            gemm->name() ? gemm->name()->str() : "");
   return products;

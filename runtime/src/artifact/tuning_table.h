@@ -54,7 +54,7 @@ std::string tuningTableText(const TuningTable &table);
 /// What is wrong with a table of an artifact, for the loader; `out` may be null.
 Status readTuningTable(const schema::TuningTable &from, TuningTable *out);
 
-/// The products of a target's plan that tables may hold, for 0 rows: all but those of f8e4m3.
+/// The products of a target's plan that tables may hold, for 0 rows.
 std::map<GemmShape, std::string> productsOf(const schema::Target &target);
 
 /// How well a code object serves a GPU of this compute capability: machine code before PTX, then

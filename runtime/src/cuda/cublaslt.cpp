@@ -134,8 +134,9 @@ Status GemmLibrary::create(std::unique_ptr<GemmLibrary> *out) {
   return {};
 }
 
-/// The plan without an algorithm.
-Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out) {
+/// The plan without an algorithm; of f8e4m3 with its scales, or as if it had none.
+Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out,
+                            bool scaled) {
   auto made = std::make_unique<Plan>(*api);
   cublasStatus_t status = 0;
   auto attempt = [&](cublasStatus_t result) {
@@ -149,7 +150,7 @@ Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::uniqu
   if (shape.bias)
     attempt(api->cublasLtMatmulDescSetAttribute(made->operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                                 &CUBLASLT_EPILOGUE_BIAS, sizeof(int)));
-  if (shape.inputType == ElementType::f8e4m3) {
+  if (shape.inputType == ElementType::f8e4m3 && scaled) {
     for (int mode : {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE})
       attempt(api->cublasLtMatmulDescSetAttribute(
           made->operation, mode, &CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, sizeof(int)));
@@ -204,6 +205,29 @@ Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char
         "cuBLASLt has no algorithm for %s: [%u, %u] x [%u, %u] transposed, %s to %s (status %d)",
         name, shape.m, shape.k, shape.n, shape.k, elementName(shape.inputType),
         elementName(shape.outType), status);
+  return {};
+}
+
+/// With scales of rows the heuristics propose one algorithm. Adds those that they propose without,
+/// as far as the product with its scales can take them.
+Status GemmLibrary::proposeUnscaled(const GemmShape &shape, const Plan &plan, const char *name,
+                                    std::vector<TunedProduct> *out) {
+  std::unique_ptr<Plan> unscaled;
+  M1_TRY(prepare(shape, name, &unscaled, /*scaled=*/false));
+  std::vector<TunedProduct> others;
+  others.reserve(32);
+  M1_TRY(propose(shape, *unscaled, name, &others));
+  for (TunedProduct &other : others) {
+    HeuristicResult result = {};
+    const bool known = std::any_of(out->begin(), out->end(), [&](const TunedProduct &one) {
+      return one.algorithm == other.algorithm;
+    });
+    if (!known &&
+        !api->cublasLtMatmulAlgoCheck(handle, plan.operation, plan.w, plan.a, plan.out, plan.out,
+                                      &other.algorithm, &result) &&
+        !result.state && result.workspaceSize <= workspaceBytes)
+      out->push_back(other);
+  }
   return {};
 }
 
@@ -310,6 +334,8 @@ Status GemmLibrary::tune(const Driver &driver, const GemmShape &shape,
   std::vector<TunedProduct> proposed;
   proposed.reserve(32);
   M1_TRY(propose(shape, *p, name, &proposed));
+  if (shape.inputType == ElementType::f8e4m3)
+    M1_TRY(proposeUnscaled(shape, *p, name, &proposed));
   CUevent begin = nullptr, end = nullptr;
   M1_TRY(driver.check(driver.cuEventCreate(&begin, 0), "cuEventCreate"));
   Status status = driver.check(driver.cuEventCreate(&end, 0), "cuEventCreate");

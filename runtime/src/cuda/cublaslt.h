@@ -49,9 +49,12 @@ private:
   struct Api;
   struct Plan;
   GemmLibrary();
-  Status prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out);
+  Status prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out,
+                 bool scaled = true);
   Status propose(const GemmShape &shape, const Plan &plan, const char *name,
                  std::vector<TunedProduct> *out) const;
+  Status proposeUnscaled(const GemmShape &shape, const Plan &plan, const char *name,
+                         std::vector<TunedProduct> *out);
   Status multiply(const GemmShape &shape, const Plan &plan, const GemmBuffers &buffers,
                   CUdeviceptr workspace, CUstream stream, const char *name);
   Status plan(const GemmShape &shape, const char *name, Plan **out);

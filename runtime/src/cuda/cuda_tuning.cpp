@@ -13,7 +13,7 @@ namespace {
 struct Product {
   GemmShape shape; // m is 0
   std::string name;
-  std::vector<CUdeviceptr> weights, biases;
+  std::vector<CUdeviceptr> weights, biases, scales; // scales of f8e4m3 alone
 };
 
 } // namespace
@@ -61,12 +61,11 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
                          const std::function<void(const std::string &)> &report, std::string *out) {
   if (!gemms)
     return error(StatusCode::unsupported, "the artifact has no product to tune on this device");
-  std::map<GemmShape, Product> products; // of no f8e4m3: those are the library's choice
+  std::map<GemmShape, Product> products;
   for (const schema::Function *function : *target.functions())
     for (const schema::CommandHolder *holder : *function->commands()) {
       const schema::Gemm *gemm = holder->command_as_Gemm();
-      if (!gemm || gemm->w()->kind() != OperandKind::weight ||
-          gemm->a_type() == schema::ElementType::f8e4m3) // has no place in tables
+      if (!gemm || gemm->w()->kind() != OperandKind::weight)
         continue;
       GemmShape shape = shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset());
       Product &product = products[shape];
@@ -81,6 +80,10 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
       product.weights.push_back(weight);
       product.biases.push_back(
           gemm->bias() ? address(weightAs(gemm->bias()->index(), gemm->out_type())) : 0);
+      product.scales.push_back(
+          gemm->w_scale() ? address(weightAs(gemm->w_scale()->index(), schema::ElementType::f32)) +
+                                gemm->w_scale()->offset()
+                          : 0);
     }
   uint64_t inputBytes = 0, outputBytes = 0;
   const uint64_t mostRows = *std::max_element(rows.begin(), rows.end());
@@ -88,20 +91,27 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
     inputBytes = std::max(inputBytes, mostRows * shape.lda * elementSize(shape.inputType));
     outputBytes = std::max(outputBytes, mostRows * shape.ldo * elementSize(shape.outType));
   }
-  void *input = nullptr, *output = nullptr, *workspace = nullptr;
+  void *input = nullptr, *output = nullptr, *workspace = nullptr, *rowScales = nullptr;
   auto measure = [&]() -> Status {
     M1_TRY(device.allocate(inputBytes, "rows to tune with", &input));
     M1_TRY(device.allocate(outputBytes, "products to tune", &output));
     M1_TRY(device.allocate(GemmLibrary::workspaceBytes, "the products' workspace", &workspace));
-    M1_TRY(device.fillDummy(input, schema::ElementType::bf16, inputBytes / 2, 1, 0, 1.0f, 0.0f));
-    for (auto &[shape, product] : products)
+    M1_TRY(device.allocate(mostRows * sizeof(float), "scales of rows to tune with", &rowScales));
+    M1_TRY(device.fillDummy(rowScales, schema::ElementType::f32, mostRows, 1, 1, 1e-3f, 1.0f / 64));
+    for (auto &[shape, product] : products) {
+      const bool codes = shape.inputType == schema::ElementType::f8e4m3;
+      M1_TRY(codes ? device.fillDummy(input, shape.inputType, inputBytes, 1, 0, 64.0f, 0.0f)
+                   : device.fillDummy(input, schema::ElementType::bf16, inputBytes / 2, 1, 0, 1.0f,
+                                      0.0f));
       for (uint32_t count : rows) {
+        if (count > 256 && !codes)
+          continue; // see m1-bench
         GemmShape wanted = shape;
         wanted.m = count;
         std::vector<GemmBuffers> buffers;
         for (size_t i = 0; i < product.weights.size(); ++i)
-          buffers.push_back(
-              {address(input), product.weights[i], product.biases[i], address(output), 0, 0});
+          buffers.push_back({address(input), product.weights[i], product.biases[i], address(output),
+                             codes ? address(rowScales) : 0, product.scales[i]});
         TunedProduct tuned;
         M1_TRY(gemms->tune(device.api(), wanted, buffers, address(workspace), device.stream(),
                            product.name.c_str(), &tuned));
@@ -109,10 +119,11 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
                          shape.n, shape.k, tuned.seconds * 1e6, tuned.heuristicSeconds * 1e6,
                          tuned.heuristicSeconds / tuned.seconds, product.name.c_str()));
       }
+    }
     return {};
   };
   Status status = measure();
-  for (void *memory : {input, output, workspace})
+  for (void *memory : {input, output, workspace, rowScales})
     device.free(memory);
   M1_TRY(std::move(status));
   TuningTable table;

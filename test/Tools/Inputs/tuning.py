@@ -4,7 +4,7 @@ import json
 import sys
 
 out, chip, cublaslt = sys.argv[1:4]
-sizes = {"f32": 4, "bf16": 2, "f16": 2}
+sizes = {"f32": 4, "bf16": 2, "f16": 2, "f8e4m3": 1}
 
 
 def offset(operand):
