@@ -33,7 +33,7 @@ OTHERS = {
     # A filter of Jinja.
     "runtime/src/template/filters.cpp": {"map"},
     # A verb of English.
-    "runtime/src/vote/statements.cpp": {"add"},
+    "runtime/src/vote/prose.cpp": {"add"},
     # What a launch is bound by, from an artifact, where there are no ops any more.
     "tools/m1-bench/workload.cpp": {"embedding", "rotary_table", "linear", "attention", "selective_scan"},
 }

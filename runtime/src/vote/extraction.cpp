@@ -1,4 +1,4 @@
-// The answer of a text: its passage is found (passage.h); its candidates are found, boxes (boxes.h),
+// The answer of a text: its passage is found (passage.h); then its candidates, boxes (boxes.h),
 // what is announced (announced.h) and what the last sentence says (spoken.h), each cleaned where it
 // is found (cleaning.h); and here they are ranked.
 #include "vote/extraction.h"

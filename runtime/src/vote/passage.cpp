@@ -149,8 +149,8 @@ constexpr std::pair<std::string_view, std::string_view> kThoughts[] = {
     {"<thought>", "</thought>"}, {"<reasoning>", "</reasoning>"},
     {"[THINK]", "[/THINK]"},     {"<|channel|>analysis<|message|>", "<|channel|>final<|message|>"}};
 
-// Where a model that has answered ends its turn or goes on with a question of its own; npos where it
-// does not.
+// Where a model that has answered ends its turn or goes on with a question of its own; npos where
+// it does not.
 size_t nextQuestion(const std::string &text) {
   auto next = [&](size_t from) {
     size_t first = std::string::npos;

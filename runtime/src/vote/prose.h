@@ -46,7 +46,7 @@ bool countsParts(const std::vector<std::string> &words);
 // Whether a number behind this word is that of something else: "case 3", "by 3", "in 1998".
 bool isReference(const std::string &word);
 
-// "add", "consider": what is being done, and no result.
+// "divide", "consider": what is being done, and no result.
 bool tellsWhatIsDone(const std::vector<std::string> &words);
 
 // "hour", "days"

@@ -175,8 +175,8 @@ bool isHead(const std::string &text, std::string_view line, const std::string &v
 
 namespace {
 
-// Whether the line that begins here solves the one above it: "x = 30" below "2x = 60", but not below
-// "y = 5" or "x = 5", which say more.
+// Whether the line that begins here solves the one above it: "x = 30" below "2x = 60", but not
+// below "y = 5" or "x = 5", which say more.
 bool isDerived(const std::string &text, size_t line) {
   const size_t end = line ? text.find_last_not_of(" \n$", line - 1) : text.npos;
   if (end == text.npos)
