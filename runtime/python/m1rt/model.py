@@ -23,7 +23,7 @@ def runtime_version() -> str:
 
 
 def answer_of(text: str) -> Optional[str]:
-    """The answer that a text gives, in a box or announced by its words (docs/text.md), or None."""
+    """What a text answers, in a box or announced by its words (docs/answers.md), or None."""
     out = c_void_p()
     lib.answer_extract(_text(text, "text"), byref(out))
     return _owned_text(out) if out else None
