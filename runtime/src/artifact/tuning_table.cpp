@@ -99,7 +99,7 @@ std::map<GemmShape, std::string> productsOf(const schema::Target &target) {
   if (target.functions())
     for (const schema::Function *function : *target.functions())
       for (const schema::CommandHolder *holder : *function->commands())
-        if (const schema::Gemm *gemm = holder->command_as_Gemm(); gemm)
+        if (const schema::Gemm *gemm = holder->command_as_Gemm())
           products.emplace(shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset()),
                            gemm->name() ? gemm->name()->str() : "");
   return products;
