@@ -67,6 +67,10 @@ class Eval(unittest.TestCase):
         result = subprocess.run([os.path.join(BIN, "m1-eval"), "--grade", path], capture_output=True, text=True)
         self.assertEqual(result.returncode, 1)
         self.assertIn('pairs.jsonl:5: no field "expected"', result.stderr)
+        for other in (["--samples", "4"], ["--out", self.path("none")], ["--require-digest", "00"]):
+            result = subprocess.run([os.path.join(BIN, "m1-eval"), "--grade", path, *other], capture_output=True, text=True)
+            self.assertEqual(result.returncode, 2, result.stderr)
+            self.assertIn(f"{other[0]} is without effect beside --grade", result.stderr)
 
     def test_weights_of_votes_are_kept(self):
         """A run that goes on weighs what it has as it weighed it first."""

@@ -321,6 +321,12 @@ Status run(Arguments &arguments) {
 /// What CLI11's option checks cannot say; empty when there is nothing to say.
 std::string check(const CLI::App &app, const Arguments &arguments) {
   auto given = [&](const char *option) { return app.count(option) > 0; };
+  if (given("--grade")) {
+    for (const CLI::Option *option : app.get_options())
+      if (option->count() > 0 && option->get_name() != "--grade")
+        return option->get_name() + " is without effect beside --grade, which runs no model";
+    return "";
+  }
   if (!given("artifact") || !given("--dataset"))
     return "give OUT.m1a and --dataset FILE, or --grade FILE.jsonl";
   for (const char *name : {"samples.jsonl", "summary.json", "curve.svg", "report.html"})
@@ -453,7 +459,7 @@ int main(int argc, char **argv) {
   if (!parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
   std::string mistake = readVoteOptions(&arguments.voting);
-  if (mistake.empty() && arguments.grade.empty())
+  if (mistake.empty())
     mistake = check(app, arguments);
   if (!mistake.empty())
     return usageError("m1-eval", mistake);
